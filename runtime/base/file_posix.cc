@@ -1,0 +1,127 @@
+#include "runtime/base/file_posix.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+namespace muster {
+
+void UniqueFd::Reset(int fd) {
+  if (fd_ >= 0) close(fd_);
+  fd_ = fd;
+}
+
+Status ErrnoStatus(std::string_view doing, int error) {
+  Code code = Code::kUnavailable;
+  switch (error) {
+    case ENOENT:
+      code = Code::kNotFound;
+      break;
+    case EEXIST:
+      code = Code::kExists;
+      break;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      code = Code::kDenied;
+      break;
+    case ENOSPC:
+    case EDQUOT:
+      code = Code::kExhausted;
+      break;
+    default:
+      break;
+  }
+  return Status(code, std::string(doing) + ": " + std::strerror(error));
+}
+
+Result<std::string> ReadFile(const std::string& path) {
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return ErrnoStatus("open " + path, errno);
+  std::string bytes;
+  char buffer[65536];
+  for (;;) {
+    const ssize_t n = read(fd.get(), buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoStatus("read " + path, errno);
+    if (n == 0) return bytes;
+    bytes.append(buffer, static_cast<std::size_t>(n));
+  }
+}
+
+Status WriteAll(int fd, const void* data, std::size_t size) {
+  const char* at = static_cast<const char*>(data);
+  while (size > 0) {
+    const ssize_t n = write(fd, at, size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoStatus("write", errno);
+    at += n;
+    size -= static_cast<std::size_t>(n);
+  }
+  return {};
+}
+
+Status ReadAll(int fd, void* data, std::size_t size) {
+  char* at = static_cast<char*>(data);
+  while (size > 0) {
+    const ssize_t n = read(fd, at, size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoStatus("read", errno);
+    if (n == 0) return Status(Code::kDataLoss, "read: end of file too early");
+    at += n;
+    size -= static_cast<std::size_t>(n);
+  }
+  return {};
+}
+
+Status WriteFileAtomically(const std::string& path, std::string_view bytes, unsigned mode) {
+  const std::string temporary = path + ".tmp." + std::to_string(getpid());
+  {
+    const UniqueFd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
+    if (!fd.valid()) return ErrnoStatus("open " + temporary, errno);
+    Status written = WriteAll(fd.get(), bytes.data(), bytes.size());
+    if (written.ok() && fsync(fd.get()) != 0) written = ErrnoStatus("fsync", errno);
+    if (!written.ok()) {
+      unlink(temporary.c_str());
+      return std::move(written).While("writing " + temporary);
+    }
+  }
+  if (rename(temporary.c_str(), path.c_str()) != 0) {
+    Status failed = ErrnoStatus("rename to " + path, errno);
+    unlink(temporary.c_str());
+    return failed;
+  }
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  const UniqueFd fd(
+      open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid() || fsync(fd.get()) != 0) return ErrnoStatus("fsync of " + folder, errno);
+  return {};
+}
+
+Status MakeFolders(const std::string& path, unsigned mode) {
+  for (std::size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {
+    const std::string folder = path.substr(0, at);
+    if (mkdir(folder.c_str(), mode) != 0 && errno != EEXIST) {
+      struct stat info {};
+      if (stat(folder.c_str(), &info) != 0) return ErrnoStatus("mkdir " + folder, errno);
+    }
+    if (at == std::string::npos) break;
+  }
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) return ErrnoStatus("mkdir " + path, errno);
+  if (!S_ISDIR(info.st_mode)) return Status(Code::kExists, path + " is not a folder");
+  return {};
+}
+
+Status RemoveTree(const std::string& path) {
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  if (error) return ErrnoStatus("remove " + path, error.value());
+  return {};
+}
+
+}  // namespace muster
