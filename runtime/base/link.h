@@ -1,0 +1,238 @@
+// The link: what a rank and its job daemon say to each other.
+//
+// AF_UNIX SOCK_SEQPACKET, inherited by the rank as the descriptor MUSTER_LINK_FD; one message a
+// packet, at most 64 KiB.  A packet is a fixed little-endian header and the message in the form of
+// wire.h; unknown types are skipped.  End of file is never a death signal (the pidfd is), and the
+// link never blocks training: a rank that cannot send a Progress drops it.
+//
+// A program without libmuster may ignore the descriptor.  Pure; any thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "runtime/base/result.h"
+#include "runtime/base/wire.h"
+
+namespace muster::link {
+
+inline constexpr std::size_t kPacketMax = 65536;
+
+// ---- rank to jobd -------------------------------------------------------------------------------
+
+// First message of each rank.  `token` is MUSTER_LINK_TOKEN.
+struct Hello {
+  std::int32_t pid = 0;
+  std::string token;
+  std::uint32_t local_rank = 0;
+  template <typename A>
+  void Fields(A& a) {
+    a(pid, token, local_rank);
+  }
+};
+
+enum class Phase : std::uint8_t { kStarting, kRestoring, kTraining, kSaving, kStopping };
+
+// Where the rank is.  Only the latest counts.
+struct Progress {
+  std::uint64_t step = 0;  // Steps completed.
+  double loss = 0;         // Nats; only local rank 0 of node 0 need fill it.
+  std::uint64_t tokens = 0;
+  std::uint64_t comm_us = 0;  // Spent in collectives since the last Progress.
+  Phase phase = Phase::kStarting;
+  std::string
+      note;  // Such as "restored step 40 from memory".  Rarely set; kept in the job's story.
+  template <typename A>
+  void Fields(A& a) {
+    a(step, loss, tokens, comm_us, phase, note);
+  }
+};
+
+struct KvSet {
+  std::string key, value;
+  template <typename A>
+  void Fields(A& a) {
+    a(key, value);
+  }
+};
+
+// Answered by KvValue when the key is set on any node, at the latest after timeout_ms.
+struct KvGet {
+  std::string key;
+  std::uint32_t timeout_ms = 0;
+  template <typename A>
+  void Fields(A& a) {
+    a(key, timeout_ms);
+  }
+};
+
+// Asks for the memfd `name` of this job on this node, created with zeros when it is not there yet.
+// It outlives ranks and attempts.  Answered by Memory with the descriptor.
+struct MemoryGet {
+  std::string name;
+  std::uint64_t bytes = 0;
+  template <typename A>
+  void Fields(A& a) {
+    a(name, bytes);
+  }
+};
+
+// One tensor (or a box of one) inside a staged shard.  Row major.
+struct StagedTensor {
+  std::string name;
+  std::string dtype;                        // As safetensors spells it, such as "F32".
+  std::vector<std::uint64_t> global_shape;  // Of the whole tensor.
+  std::vector<std::uint64_t> offset;        // Of this box in it.
+  std::vector<std::uint64_t> shape;         // Of this box.
+  bool operator==(const StagedTensor&) const = default;
+  template <typename A>
+  void Fields(A& a) {
+    a(name, dtype, global_shape, offset, shape);
+  }
+};
+
+// This node's part of a checkpoint lies in the memfd `memory`: the tensors' bytes one after the
+// other, in this order, from byte 0.  One rank of a node says so, after all of them copied.  The
+// memory must not change until Saved.  Too long a tensor list goes in several Staged: `more`.
+struct Staged {
+  std::uint64_t step = 0;
+  std::string memory;
+  std::vector<StagedTensor> tensors;
+  std::string host_state;  // JSON object: sampler, seed, data CRC, kernel family, user's metadata.
+  bool more = false;
+  template <typename A>
+  void Fields(A& a) {
+    a(step, memory, tensors, host_state, more);
+  }
+};
+
+// Asks for the newest committed checkpoint of the run.  Answered by Loaded.  One rank of a node
+// asks; the bytes are the same on each node.
+struct Load {
+  bool unused = false;
+  template <typename A>
+  void Fields(A& a) {
+    a(unused);
+  }
+};
+
+// The rank is about to end by itself, after the last message it will send.
+struct Bye {
+  std::int32_t exit_code = 0;
+  template <typename A>
+  void Fields(A& a) {
+    a(exit_code);
+  }
+};
+
+using ToJobd = std::variant<Hello, Progress, KvSet, KvGet, MemoryGet, Staged, Load, Bye>;
+
+// ---- jobd to rank -------------------------------------------------------------------------------
+
+// Finish the step, checkpoint, exit with 0.  SIGTERM follows for programs that do not read the
+// link; after grace_ms comes SIGKILL.
+struct Stop {
+  std::uint32_t grace_ms = 0;
+  template <typename A>
+  void Fields(A& a) {
+    a(grace_ms);
+  }
+};
+
+struct KvValue {
+  std::string key, value;
+  bool found = false;
+  template <typename A>
+  void Fields(A& a) {
+    a(key, value, found);
+  }
+};
+
+// A rank of another node is gone: collectives with it cannot complete.
+struct PeerLost {
+  std::uint32_t rank = 0;
+  template <typename A>
+  void Fields(A& a) {
+    a(rank);
+  }
+};
+
+// Carries the descriptor (SCM_RIGHTS).  An error leaves it out.
+struct Memory {
+  std::string name;
+  std::uint64_t bytes = 0;
+  bool fresh = false;  // Made by this request: all zeros.
+  std::string error;
+  template <typename A>
+  void Fields(A& a) {
+    a(name, bytes, fresh, error);
+  }
+};
+
+// The checkpoint of `step` is committed, or `error` says why it is not and the rank goes on.
+struct Saved {
+  std::uint64_t step = 0;
+  std::string error;
+  template <typename A>
+  void Fields(A& a) {
+    a(step, error);
+  }
+};
+
+// Carries a descriptor (SCM_RIGHTS) when `found`: a memfd with the tensors' bytes one after the
+// other in the order of `tensors`.  `error` means that there is a store and it could not be read.
+struct Loaded {
+  bool found = false;
+  std::uint64_t step = 0;
+  std::vector<StagedTensor> tensors;
+  std::string host_state;
+  std::string error;
+  bool more = false;
+  template <typename A>
+  void Fields(A& a) {
+    a(found, step, tensors, host_state, error, more);
+  }
+};
+
+using ToRank = std::variant<Stop, KvValue, PeerLost, Memory, Saved, Loaded>;
+
+// ---- the packet ---------------------------------------------------------------------------------
+
+struct Header {
+  std::uint16_t version = 1;
+  std::uint16_t type = 0;    // Index in the variant.
+  std::uint32_t length = 0;  // Of what follows.
+  std::uint64_t seq = 0;     // Grows by one for each packet of a direction.
+};
+
+template <typename Variant>
+std::string EncodePacket(const Variant& message, std::uint64_t seq) {
+  std::string body = EncodeVariant(message).substr(1);
+  Header header{.type = static_cast<std::uint16_t>(message.index()),
+                .length = static_cast<std::uint32_t>(body.size()),
+                .seq = seq};
+  return std::string(reinterpret_cast<const char*>(&header), sizeof header) + body;
+}
+
+// nullopt: a type that this build does not know; to be skipped.
+template <typename Variant>
+Result<std::optional<Variant>> DecodePacket(std::string_view packet) {
+  Header header;
+  if (packet.size() < sizeof header) return Status(Code::kInvalid, "link: a packet too short");
+  std::memcpy(&header, packet.data(), sizeof header);
+  if (header.version != 1) {
+    return Status(Code::kUnimplemented,
+                  "link: version " + std::to_string(header.version) + ", this build speaks 1");
+  }
+  if (packet.size() != sizeof header + header.length) {
+    return Status(Code::kInvalid, "link: a packet whose length is wrong");
+  }
+  if (header.type > 255) return std::optional<Variant>();
+  std::string body(1, static_cast<char>(header.type));
+  body += packet.substr(sizeof header);
+  return DecodeVariant<Variant>(body);
+}
+
+}  // namespace muster::link
