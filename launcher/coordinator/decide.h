@@ -1,0 +1,102 @@
+// The coordinator's decisions.
+//
+// Decide() is the only place where the cluster's fate is chosen.  It reads no clock, takes no lock
+// and does no I/O; the loop feeds it events in order, journals the facts, and lets the effects go
+// once the facts are durable.
+//
+// Promises (checked by tests/sim after every event, whatever crashes):
+//   - no slot is given to two jobs;
+//   - ranks of two attempts of one job never run at once: the next attempt is placed only when
+//     every member of the old one reported kLeft, kFinished, kDead or kGone, or was released (D13);
+//   - an acknowledged submission is never lost;
+//   - a job never waits for ever without a reason that Why() can show.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "launcher/coordinator/facts.h"
+#include "runtime/base/result.h"
+
+namespace muster {
+
+// ---- what happened ------------------------------------------------------------------------------
+
+struct CoordinatorBegan {
+  std::string cluster;
+};
+struct JobSubmitted {
+  std::string submit_key, run_id, job_key;
+  JobSpec spec;
+  Owner owner;
+};
+struct JobCancelled {  // Asked for: Cause kind kCancelled or kClientLost.
+  JobId job = 0;
+  Cause cause;
+};
+struct JobSignalled {
+  JobId job = 0;
+  std::int32_t signal = 0;
+};
+struct AgentRegistered {
+  NodeRegistered node;
+  std::vector<JobdStatus> jobds;  // All that it adopted, dead ones too.
+};
+struct NodeSilent {  // Its lease ran out.
+  NodeName node;
+};
+struct NodeHeard {  // A lost node's heartbeat came again on a stream that never broke.
+  NodeName node;
+};
+struct JobdReported {
+  NodeName node;
+  Incarnation incarnation = 0;
+  JobdStatus status;
+};
+struct NodeDrained {
+  NodeName node;
+  std::string reason;  // Empty: resume.
+  bool dead = false;   // A person vouches that nothing of it runs any more.
+};
+struct Ticked {};
+
+using Event =
+    std::variant<CoordinatorBegan, JobSubmitted, JobCancelled, JobSignalled, AgentRegistered,
+                 NodeSilent, NodeHeard, JobdReported, NodeDrained, Ticked>;
+
+// ---- what must be done --------------------------------------------------------------------------
+
+struct SendOrder {
+  NodeName node;
+  Incarnation incarnation = 0;
+  Order order;
+};
+using Effect = std::variant<SendOrder>;
+
+struct Decision {
+  std::vector<Fact> facts;        // Already applied to the state, in this order.
+  std::vector<Effect> effects;    // To be carried out once the facts are durable.
+  std::optional<JobId> accepted;  // Answer to JobSubmitted: the new job, or the one with that key.
+  Status status;                  // Answer to a submission, cancel, signal or drain that cannot be.
+};
+
+// `fence_margin`: what D13 waits beyond the jobs' fence time.
+struct Limits {
+  Duration fence_margin = std::chrono::milliseconds(500);
+  std::uint32_t fence_ms = 2500;
+};
+
+Decision Decide(State& state, const Event& event, TimePoint now, const Limits& limits = {});
+
+// When Decide wants the next Ticked at the latest; TimePoint::max() for never.
+TimePoint NextDeadline(const State& state, const Limits& limits = {});
+
+// One sentence or more for people: why the job is where it is, and what would change that.
+std::vector<std::string> Why(const State& state, JobId job);
+
+// The StartAttempt order for one member; also what a re-attached agent is told again.
+StartAttempt MakeStartOrder(const Job& job, std::size_t host_index, const Limits& limits);
+
+}  // namespace muster

@@ -1,0 +1,118 @@
+// What job daemons and agents say upwards: statuses that count, and news for people.
+//
+// A status is the whole truth about one jobd; see orders.h for the rule that both directions are
+// idempotent.  Pure values; any thread.
+#pragma once
+
+#include "runtime/base/orders.h"
+
+namespace muster {
+
+enum class CauseKind : std::uint8_t {
+  kNone,
+  kExit,    // A rank left with a code other than 0.
+  kSignal,  // A rank was killed by a signal.
+  kOutOfMemory,
+  kNotFound,       // 127: the program is not there.
+  kNotExecutable,  // 126.
+  kAborted,        // MPI_Abort.
+  kSingleton,      // A rank has libmpi mapped and never met its PMIx server.
+  kPeerLost,       // A jobd of another node fell silent for the fence time.
+  kNodeLost,
+  kJobdLost,
+  kPmixLost,
+  kLaunch,      // The node could not start the attempt; text says why.
+  kStore,       // The store failed and the job requires it.
+  kSuperseded,  // A newer generation of the run owns the store.
+  kCancelled,
+  kTimeLimit,
+  kClientLost,  // `muster run` died.
+};
+
+// Why an attempt ended: the first failure, not its consequences.
+struct Cause {
+  CauseKind kind = CauseKind::kNone;
+  std::int32_t rank = -1;  // -1: none in particular.
+  NodeName node;
+  std::uint32_t slot = 0;
+  std::int32_t code = 0;  // Exit code or signal number.
+  std::string text;       // For people; the last lines of the rank's stderr, or what failed.
+  bool operator==(const Cause&) const = default;
+  template <typename A>
+  void Fields(A& a) {
+    a(kind, rank, node, slot, code, text);
+  }
+};
+
+enum class MemberPhase : std::uint8_t {
+  kNone,      // No attempt yet.
+  kStarting,  // Wiring up; `port` is set once it listens.
+  kReady,     // Everything is prepared; waits for the head's word.
+  kRunning,   // Its ranks were forked.
+  kFinished,  // Its ranks all left with 0 and it still holds the attempt together.
+  kStopping,  // Its ranks are being ended.
+  kLeft,  // No rank of the attempt is alive here, and it will never vouch for the attempt again.
+  kDead,  // Said by the agent: the jobd is gone, nothing of the job is alive on the node.
+  kGone,  // Said by the agent: the same, after EndJob, and every trace was swept.
+};
+
+// One jobd, whole.
+struct JobdStatus {
+  JobId job = 0;
+  Instance instance = 0;
+  AttemptNumber attempt = 0;
+  MemberPhase phase = MemberPhase::kNone;
+  std::uint16_t port = 0;
+  std::uint32_t ranks_alive = 0;
+  bool asked_to_stop = false;  // The ranks were asked: an exit with 0 is then stopped, not done.
+  Cause cause;                 // The first failure this jobd knows of.
+  bool operator==(const JobdStatus&) const = default;
+  template <typename A>
+  void Fields(A& a) {
+    a(job, instance, attempt, phase, port, ranks_alive, asked_to_stop, cause);
+  }
+};
+
+// What people watch while a job runs; never journaled, dropped when nobody listens.
+struct JobProgress {
+  JobId job = 0;
+  AttemptNumber attempt = 0;
+  std::uint64_t step = 0;
+  double loss = 0;
+  std::uint64_t tokens = 0;
+  std::uint64_t comm_us = 0;
+  std::uint64_t committed_step = 0;  // 0: none yet.
+  std::string note;  // One line of the job's story, such as "restored step 40 from memory".
+  bool operator==(const JobProgress&) const = default;
+  template <typename A>
+  void Fields(A& a) {
+    a(job, attempt, step, loss, tokens, comm_us, committed_step, note);
+  }
+};
+
+// What one jobd saw, in microseconds of its node's monotonic clock; the demo's time line.
+enum class Mark : std::uint8_t {
+  kFailureSeen,
+  kAllGone,
+  kRanksForked,
+  kMpiUp,          // Every local rank met its PMIx server and passed the last start-up fence.
+  kStateRestored,  // The ranks said phase kTraining.
+  kFirstStep,      // First step completed that is higher than any before.
+};
+
+struct JobMark {
+  JobId job = 0;
+  AttemptNumber attempt = 0;
+  Mark mark = Mark::kFailureSeen;
+  std::int64_t at_us = 0;
+  bool operator==(const JobMark&) const = default;
+  template <typename A>
+  void Fields(A& a) {
+    a(job, attempt, mark, at_us);
+  }
+};
+
+// jobd or agent upwards.
+using Report = std::variant<JobdStatus, JobProgress, JobMark>;
+
+}  // namespace muster
