@@ -1,0 +1,18 @@
+# Part of ./dev: the tests.
+
+# test [--all] [ARGUMENTS OF CTEST...]
+Test() {
+  local presets=(release) failed=() preset
+  if [[ "${1:-}" == --all ]]; then
+    presets=(asan tsan clang release)  # release comes last: its summary closes the output.
+    shift
+  fi
+  Setup
+  for preset in "${presets[@]}"; do BuildPreset "$preset"; done
+  for preset in "${presets[@]}"; do
+    ctest --preset "$preset" -j "$(nproc)" "$@" || failed+=("$preset")
+  done
+  if [[ ${#failed[@]} -gt 0 ]]; then
+    Fail "tests failed in: ${failed[*]}"
+  fi
+}
