@@ -1,0 +1,14 @@
+// Reads the log files of one job on this node: STATE/logs/JOB/ATTEMPT/RANK.{out,err} (paths.h).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "launcher/agent/logs.h"
+
+namespace muster {
+
+// `job_logs`: ClusterPaths::JobLogs().  A folder or file that is not there yet is simply empty.
+std::unique_ptr<LogSource> OpenLogFiles(const std::string& job_logs, LogWish wish);
+
+}  // namespace muster
