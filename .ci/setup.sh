@@ -38,8 +38,9 @@ BuildPreset() {
   local preset=$1 started=$SECONDS
   mkdir -p build
   shift
-  cmake --preset "$preset" --log-level=NOTICE >"build/$preset.configure.log" 2>&1 ||
-    { cat "build/$preset.configure.log" && Fail "cmake --preset $preset failed"; }
+  # The last lines of configuring say what is left out: they come on stderr.
+  cmake --preset "$preset" >"build/configure.log" ||
+    { cat "build/configure.log" && Fail "cmake --preset $preset failed"; }
   cmake --build --preset "$preset" -j "$(nproc)" ${1:+--target "$@"}
   Say "built $preset in $((SECONDS - started)) s"
 }
