@@ -31,7 +31,7 @@ Identity NodeIdentity(const NodeName& node);
 // The ids of `owner`; its home is not part of an identity.
 Identity UserIdentity(const Owner& owner, bool is_operator);
 
-// "muster:coordinator", "muster:node/n0", "muster:user/alice/uid/1000/gid/1000/groups/4,24" and,
+// "muster:coordinator", "muster:node/n0", "muster:user/alice/uid/1000/gid/1000/groups/4.24" and,
 // for an operator, ".../operator".  Names may hold letters, digits and . _ - only: kInvalid.
 Result<std::string> IdentityUri(const Identity& identity);
 Result<Identity> ParseIdentityUri(const std::string& uri);
