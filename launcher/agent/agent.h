@@ -25,7 +25,11 @@ namespace muster {
 struct AgentBegan {  // `found`: jobs whose record lies in the state folder, from an earlier life.
   std::vector<JobId> found;
 };
-struct SessionOpened {};
+// `incarnation`: drawn anew for each session, so that what was ordered in an earlier one, and is
+// still under way or not yet durable, dies with it: registering is what brings orders up to date.
+struct SessionOpened {
+  Incarnation incarnation = 0;
+};
 struct SessionClosed {};
 struct OrderArrived {
   Incarnation incarnation = 0;
@@ -39,6 +43,7 @@ struct JobdSaid {
 };
 struct JobdExited {  // Seen by pidfd, or never came up in time.
   JobId job = 0;
+  JobdStatus last;  // Its status file (D3); job 0: it wrote none.
 };
 struct JobContained {  // Nothing of the job is alive on this node.
   JobId job = 0;

@@ -26,6 +26,7 @@ namespace muster {
 
 struct CoordinatorBegan {
   std::string cluster;
+  std::vector<NodeRegistered> nodes;  // Of the cluster file, with incarnation 0: not yet seen.
 };
 struct JobSubmitted {
   std::string submit_key, run_id, job_key;
@@ -40,6 +41,9 @@ struct JobSignalled {
   JobId job = 0;
   std::int32_t signal = 0;
 };
+// Registrations of one node come in the order in which the coordinator accepted their streams, and
+// a stream that a newer one overtook is never heard again: the loop sees to it (by the number of
+// the stream, which the agent must have been given before it registers).
 struct AgentRegistered {
   NodeRegistered node;
   std::vector<JobdStatus> jobds;  // All that it adopted, dead ones too.
@@ -68,6 +72,7 @@ using Event =
 
 // ---- what must be done --------------------------------------------------------------------------
 
+// To the node's newest stream, or nowhere: what is lost is said again when the agent registers.
 struct SendOrder {
   NodeName node;
   Incarnation incarnation = 0;

@@ -14,7 +14,7 @@ struct CoordinatorStarted {
   std::string cluster;
   TimePoint at;  // Every TimePoint in the State becomes this: clocks do not outlive a life.
 };
-struct NodeRegistered {
+struct NodeRegistered {  // Incarnation 0: named by the cluster file, not heard of.
   NodeName name;
   std::vector<std::string> addresses;
   std::string block, leaf, spine;

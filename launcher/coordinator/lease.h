@@ -1,5 +1,6 @@
 // Which agents are alive, by when they were last heard.  Never journaled; the loop turns what runs
-// out into NodeSilent events.  Pure; owned by the loop.
+// out into NodeSilent events.  At its start the loop calls Heard() for each node that the State
+// does not call lost, so that a node that died meanwhile is missed too.  Pure; owned by the loop.
 #pragma once
 
 #include <map>

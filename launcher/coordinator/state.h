@@ -46,9 +46,10 @@ struct Node {
   std::uint32_t slots = 0;
   Incarnation incarnation = 0;  // 0: never seen.
   std::string boot_id;
-  bool lost = true;           // Not heard of for longer than a lease.
-  std::string drained;        // The reason; empty: takes work.
-  std::set<JobId> leftovers;  // Ended jobs whose jobd has not yet reported kGone here.
+  bool lost = true;     // Not heard of for longer than a lease.
+  std::string drained;  // The reason; empty: takes work.
+  // Jobs that have ended or gone elsewhere, whose jobd has not yet reported kGone here.
+  std::set<JobId> leftovers;
   bool operator==(const Node&) const = default;
 };
 
@@ -92,7 +93,8 @@ struct Job {
   std::optional<Attempt> attempt;  // The current or last one.
   AttemptNumber next_attempt = 0;
   std::uint32_t restarts = 0;
-  std::optional<Cause> cancel;  // Asked to end: kCancelled, kClientLost or kTimeLimit.
+  // Asked to end: kCancelled, kClientLost or kTimeLimit.  Code 9: asked twice, without grace.
+  std::optional<Cause> cancel;
   Outcome outcome = Outcome::kNone;
   std::int32_t exit_code = 0;  // Of `run` and `wait`, as design.md section 6 lists them.
   Cause cause;                 // Why it ended; of the last failure while it lives.

@@ -31,17 +31,19 @@ struct HeadConnected {};  // The connection to the head stands (followers).
 struct HeadUnreachable {  // No address of the head answered within the launch time.
   std::string why;
 };
-struct FollowerConnected {
+struct FollowerConnected {  // Its Hello came.
   std::uint32_t host_index = 0;
+  AttemptNumber attempt = 0;  // As in its Hello.
 };
-struct PeerGone {  // Its connection closed.  Followers: the head's, index 0.
+struct PeerGone {  // Its connection closed, not by us.  Followers: the head's, index 0.
   std::uint32_t host_index = 0;
+  AttemptNumber attempt = 0;  // That the connection was made for.
 };
 struct PeerSaid {
   std::uint32_t host_index = 0;
   peer::Message message;
 };
-struct LocalPrepared {};  // PMIx knows the ranks; everything for the fork is there.
+struct LocalPrepared {};  // PMIx knows the ranks; all for the fork is there.  Never after CleanUp.
 struct RankExited {
   std::uint32_t local_rank = 0;
   Cause cause;  // kNone: left with 0.
@@ -58,7 +60,8 @@ using JobdEvent =
 
 // ---- what must be done --------------------------------------------------------------------------
 
-struct ConnectToHead {
+struct ConnectToHead {     // For the current attempt; replaces any earlier connection, without
+                           // PeerGone.
   std::uint16_t port = 0;  // At the addresses of hosts[0].
 };
 struct PrepareRanks {
@@ -79,7 +82,7 @@ struct SendPeer {
   std::uint32_t host_index = 0;
   peer::Message message;
 };
-struct TellAgent {};    // Send the status: it changed.
+struct TellAgent {};    // Write the status file (D3), then send the status: it changed.
 struct SettleMover {};  // Finish what is being written, then MoverSettled.
 struct EndProcess {};
 
@@ -97,16 +100,20 @@ struct Follower {
   bool operator==(const Follower&) const = default;
 };
 
+// The rim makes it with job, instance and port of `status` set: a jobd listens all its life.
 struct JobdState {
   JobdStatus status;
   std::optional<StartAttempt> order;    // The current or last attempt.
   std::optional<StartAttempt> next;     // Came while ranks of the old attempt were alive.
+  std::optional<MeetHead> next_meet;    // For `next`.
+  AttemptNumber refused = 0;            // Attempts below this were stopped before they began here.
   std::map<std::uint32_t, bool> ranks;  // Local rank -> alive.
   bool prepared = false;
   // As head.
   std::map<std::uint32_t, Follower> followers;
   // As follower.
   bool head_connected = false;
+  std::uint16_t head_port = 0;  // Being connected to, or connected; 0: neither.
   std::int64_t head_stamp = 0;  // The head's newest stamp, to be echoed.
   std::int64_t proven = 0;      // Own time at which all members are known to have been in it.
   std::optional<TimePoint> kill_at;

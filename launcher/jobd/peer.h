@@ -1,8 +1,9 @@
 // What the job daemons of one job say to each other, over TLS with the job's key.
 //
-// A star: hosts[0] of the attempt is the head, every other host holds one connection to it, which
-// lasts across attempts.  Every message carries its attempt; a receiver that is in another one
-// drops it.  Frames are a 32-bit little-endian length and an EncodeVariant() body (wire.h).
+// A star: hosts[0] of the attempt is the head, every other host makes one connection to it for the
+// attempt (the hosts, and so the indexes, may differ in the next one).  Every message carries its
+// attempt; a receiver that is in another one drops it.  Frames are a 32-bit little-endian length
+// and an EncodeVariant() body (wire.h).
 //
 // Keep-alives are leases (D13).  The numbers are monotonic nanoseconds of the sender's host, and a
 // host only ever compares its own: `echo` gives back the newest stamp that the other side sent.
@@ -31,9 +32,10 @@ struct Hello {
   JobId job = 0;
   Instance instance = 0;
   std::uint32_t host_index = 0;
+  AttemptNumber attempt = 0;
   template <typename A>
   void Fields(A& a) {
-    a(job, instance, host_index);
+    a(job, instance, host_index, attempt);
   }
 };
 

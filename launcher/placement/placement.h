@@ -19,7 +19,8 @@ struct NodeView {
   std::string block, leaf, spine;         // Empty: unknown; sorts first.
   std::uint32_t slots = 0;                // In all.
   std::vector<std::uint32_t> free_slots;  // Ascending.
-  std::string unusable;  // Why not at all ("lost", "drained: bad fan"); empty: usable.
+  std::string unusable;    // Why not at all ("lost", "drained: bad fan"); empty: usable.
+  bool preferred = false;  // Taken before others: the job's daemon is there already.
 };
 
 struct Wish {
