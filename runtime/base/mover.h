@@ -1,0 +1,167 @@
+// What a job daemon and its mover say to each other.
+//
+// AF_UNIX SOCK_SEQPACKET, made by socketpair(2) in the job daemon; the mover inherits one end.  The
+// daemon asks, the mover answers each request once, in order; `id` of the frame ties the two
+// together.  A failed request is answered by Failed and the mover lives on.  How frames and their
+// descriptors travel: mover_posix.h.
+//
+// The first request is Open.  A save is: Write on each node with the same generation, step and
+// nonce; the reports go to the head, whose mover gets Commit.  One save of a run at a time.
+//
+// Pure; any thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "runtime/base/link.h"
+#include "runtime/base/result.h"
+#include "runtime/base/wire.h"
+
+namespace muster::mover {
+
+// ---- the job daemon asks ------------------------------------------------------------------------
+
+// `store` is a path, `run` the run id.  Answered by Opened.
+struct Open {
+  std::string store, run;
+  template <typename A>
+  void Fields(A& a) {
+    a(store, run);
+  }
+};
+
+// Takes the next generation of the run: once per attempt, by the head, before any Load.  Answered
+// by Claimed.
+struct Claim {
+  std::uint32_t attempt = 0;
+  template <typename A>
+  void Fields(A& a) {
+    a(attempt);
+  }
+};
+
+// Carries a descriptor: a memfd with the tensors' bytes one after the other in this order, from
+// byte 0.  Answered by Written.  `nonce` is the same on all nodes of a save: Claimed's, or any
+// other number when a step is saved again in one generation.
+struct Write {
+  std::uint64_t generation = 0, step = 0, nonce = 0;
+  std::uint32_t node = 0, nodes = 0;  // This node's place among those that write.
+  std::vector<link::StagedTensor> tensors;
+  template <typename A>
+  void Fields(A& a) {
+    a(generation, step, nonce, node, nodes, tensors);
+  }
+};
+
+// What one node wrote: a shard, durable and closed.
+struct ShardReport {
+  std::uint32_t node = 0, nodes = 0;
+  std::string file;  // Its name in the save's folder.
+  std::uint64_t size = 0;
+  std::vector<std::uint32_t> crcs;  // CRC-32C of each MiB of the file.
+  std::vector<link::StagedTensor> tensors;
+  std::vector<std::uint64_t> begins;  // Of each tensor: where its bytes begin in the file.
+  bool operator==(const ShardReport&) const = default;
+  template <typename A>
+  void Fields(A& a) {
+    a(node, nodes, file, size, crcs, tensors, begins);
+  }
+};
+
+// Commits the save once all `nodes` reports are there.  Answered by Committed, or by Failed with
+// kAborted when a newer generation has been claimed: stop the attempt (exit 75).
+struct Commit {
+  std::uint64_t generation = 0, step = 0, nonce = 0;
+  std::uint32_t nodes = 0;
+  std::vector<ShardReport> reports;
+  std::string host_state;  // JSON object, or empty.
+  std::string topology;    // JSON object, or empty: what the run looked like, for people.
+  std::uint32_t keep = 3;  // Commits that stay; older ones go after this one stands.
+  template <typename A>
+  void Fields(A& a) {
+    a(generation, step, nonce, nodes, reports, host_state, topology, keep);
+  }
+};
+
+// Asks for the newest commit of the run.  Answered by Loaded.
+struct Load {
+  template <typename A>
+  void Fields(A& a) {
+    a();
+  }
+};
+
+// Answered by nothing: the mover ends with 0.
+struct Quit {
+  template <typename A>
+  void Fields(A& a) {
+    a();
+  }
+};
+
+using ToMover = std::variant<Open, Claim, Write, Commit, Load, Quit>;
+
+// ---- the mover answers --------------------------------------------------------------------------
+
+struct Opened {
+  template <typename A>
+  void Fields(A& a) {
+    a();
+  }
+};
+
+struct Claimed {
+  std::uint64_t generation = 0;
+  std::uint64_t nonce = 0;
+  template <typename A>
+  void Fields(A& a) {
+    a(generation, nonce);
+  }
+};
+
+struct Written {
+  ShardReport report;
+  template <typename A>
+  void Fields(A& a) {
+    a(report);
+  }
+};
+
+struct Committed {
+  std::uint64_t step = 0;
+  std::uint64_t bytes = 0;  // Of all shards.
+  template <typename A>
+  void Fields(A& a) {
+    a(step, bytes);
+  }
+};
+
+// Carries a descriptor when `found`: a memfd with the whole tensors' bytes one after the other in
+// this order.  `notes` are for people, such as a torn commit record that was passed over.
+struct Loaded {
+  bool found = false;
+  std::uint64_t generation = 0, step = 0;
+  std::vector<link::StagedTensor> tensors;
+  std::string host_state;
+  std::vector<std::string> notes;
+  template <typename A>
+  void Fields(A& a) {
+    a(found, generation, step, tensors, host_state, notes);
+  }
+};
+
+struct Failed {
+  Code code = Code::kInternal;
+  std::string text;
+  template <typename A>
+  void Fields(A& a) {
+    a(code, text);
+  }
+};
+
+using FromMover = std::variant<Opened, Claimed, Written, Committed, Loaded, Failed>;
+
+}  // namespace muster::mover
