@@ -1,0 +1,83 @@
+#include "runtime/checkpoint/commit.h"
+
+#include "runtime/checkpoint/claim.h"
+#include "runtime/checkpoint/crc32c.h"
+#include "runtime/checkpoint/publish.h"
+#include "runtime/checkpoint/shard.h"
+
+namespace muster::checkpoint {
+namespace {
+
+Status CheckFence(Store& store, const std::string& run, std::uint64_t generation) {
+  const auto highest = HighestClaim(store, run);
+  if (!highest.ok()) return highest.status();
+  if (*highest <= generation) return {};
+  return Status(Code::kAborted, "run " + run + ": generation " + std::to_string(*highest) +
+                                    " has been claimed, so generation " +
+                                    std::to_string(generation) + " commits no more");
+}
+
+Result<std::string> NewestName(Store& store, const std::string& run) {
+  const auto commits = ListCommits(store, run);
+  if (!commits.ok()) return commits.status();
+  return commits->empty() ? std::string() : CommitName(commits->front());
+}
+
+Status PublishRecord(Store& store, const CommitRecord& record) {
+  const std::string commits = CommitsFolder(record.run);
+  const Publication publication{
+      .folder = commits,
+      .target = commits + "/" + CommitName(IdOf(record.save)),
+      .temporary = ClaimsFolder(record.run) + "/" + CommitTemporaryName(record.save),
+      .bytes = FormatCommit(record)};
+  auto published = Publish(store, publication,
+                           [&] { return CheckFence(store, record.run, record.save.generation); });
+  if (!published.ok()) return std::move(published).status();
+  if (*published) return {};
+  return Status(Code::kAborted, "run " + record.run + ": step " + std::to_string(record.save.step) +
+                                    " of generation " + std::to_string(record.save.generation) +
+                                    " was committed by another save");
+}
+
+Result<CommitRecord> CommitManifest(Store& store, const CommitOrder& order) {
+  RETURN_IF_ERROR(CheckRunName(order.run));
+  RETURN_IF_ERROR(CheckJsonObject(order.host_state, "host state"));
+  RETURN_IF_ERROR(CheckJsonObject(order.topology, "topology"));
+  auto manifest = BuildManifest(order.run, order.save, order.nodes, order.reports);
+  if (!manifest.ok()) return std::move(manifest).status();
+  manifest->host_state = order.host_state;
+  manifest->topology = order.topology;
+
+  const std::string folder = DataFolder(order.run) + "/" + SaveName(order.save);
+  std::uint64_t bytes = 0;
+  for (const ManifestFile& file : manifest->files) {
+    RETURN_IF_ERROR(ProbeShard(store, folder, file));
+    bytes += file.size;
+  }
+  const std::string text = FormatManifest(*manifest);
+  RETURN_IF_ERROR(WriteWhole(store, folder + "/" + kManifestName, text));
+  RETURN_IF_ERROR(store.SyncFolder(folder));
+
+  auto parent = NewestName(store, order.run);
+  if (!parent.ok()) return std::move(parent).status();
+  CommitRecord record{.run = order.run,
+                      .save = order.save,
+                      .manifest_bytes = text.size(),
+                      .manifest_crc = Crc32c(text),
+                      .bytes = bytes,
+                      .nodes = order.nodes,
+                      .parent = *std::move(parent),
+                      .time_ms = order.time_ms};
+  RETURN_IF_ERROR(PublishRecord(store, record));
+  return record;
+}
+
+}  // namespace
+
+Result<CommitRecord> Commit(Store& store, const CommitOrder& order) {
+  auto record = CommitManifest(store, order);
+  if (record.ok()) return record;
+  return std::move(record).status().While("committing step " + std::to_string(order.save.step));
+}
+
+}  // namespace muster::checkpoint

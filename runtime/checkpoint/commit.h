@@ -1,0 +1,39 @@
+// Commits a save: from shards that are durable to a checkpoint that exists.
+//
+//   1. Prove that the reports are complete and that their boxes tile every tensor.
+//   2. Look at every shard from here: size, first and last MiB.
+//   3. Write the manifest; make the save's folder durable.
+//   4. Write the commit record under a temporary name.
+//   5. Look for a higher claim: if there is one, stop.
+//   6. link(2) the record to its name (publish.h).  From here on the checkpoint exists.
+//
+// A failure before 6 leaves rubbish that gc removes later, and the last commit as it was.  One
+// thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/base/result.h"
+#include "runtime/checkpoint/manifest.h"
+#include "runtime/checkpoint/record.h"
+#include "runtime/checkpoint/store.h"
+
+namespace muster::checkpoint {
+
+struct CommitOrder {
+  std::string run;
+  SaveId save;
+  std::uint32_t nodes = 1;
+  std::vector<ShardReport> reports;
+  std::string host_state;  // JSON object, or empty.
+  std::string topology;    // JSON object, or empty.
+  std::int64_t time_ms = 0;
+};
+
+// kAborted: a newer generation has been claimed, or this step was committed by another save of this
+// generation.  The attempt must stop.
+Result<CommitRecord> Commit(Store& store, const CommitOrder& order);
+
+}  // namespace muster::checkpoint

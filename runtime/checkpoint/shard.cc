@@ -1,0 +1,215 @@
+#include "runtime/checkpoint/shard.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "runtime/checkpoint/crc32c.h"
+#include "runtime/checkpoint/safetensors.h"
+
+namespace muster::checkpoint {
+namespace {
+
+constexpr std::size_t kSlice = 8 * kBlock;  // One write or read.
+
+// Appends to a file in large writes that begin at whole MiB, with the CRC of each MiB.
+class BlockWriter {
+ public:
+  explicit BlockWriter(StoreFile& file) : file_(file) {}
+
+  Status Append(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      if (held_.empty() && bytes.size() >= kSlice) {
+        RETURN_IF_ERROR(Write(bytes.first(kSlice)));
+        bytes = bytes.subspan(kSlice);
+        continue;
+      }
+      const std::size_t n = std::min(bytes.size(), kSlice - held_.size());
+      held_.insert(held_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(n));
+      bytes = bytes.subspan(n);
+      if (held_.size() == kSlice) RETURN_IF_ERROR(Flush());
+    }
+    return {};
+  }
+
+  Status Flush() {
+    if (held_.empty()) return {};
+    RETURN_IF_ERROR(Write(held_));
+    held_.clear();
+    return {};
+  }
+
+  std::vector<std::uint32_t> TakeCrcs() { return std::move(crcs_); }
+
+ private:
+  Status Write(std::span<const std::byte> bytes) {
+    for (std::size_t at = 0; at < bytes.size(); at += kBlock) {
+      crcs_.push_back(Crc32c(bytes.subspan(at, std::min(kBlock, bytes.size() - at))));
+    }
+    RETURN_IF_ERROR(file_.WriteAt(at_, bytes));
+    at_ += bytes.size();
+    return {};
+  }
+
+  StoreFile& file_;
+  std::uint64_t at_ = 0;
+  std::vector<std::byte> held_;
+  std::vector<std::uint32_t> crcs_;
+};
+
+Result<std::vector<std::uint32_t>> WriteFile(Store& store, const std::string& path,
+                                             const ShardLayout& layout,
+                                             std::span<const StagedTensor> tensors,
+                                             std::span<const std::byte> bytes) {
+  std::vector<std::uint64_t> from(tensors.size());
+  std::uint64_t at = 0;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    from[i] = at;
+    at += BoxBytes(tensors[i]);
+  }
+  auto file = store.Create(path);
+  if (!file.ok()) return std::move(file).status();
+  BlockWriter writer(**file);
+  Status status = writer.Append(std::as_bytes(std::span(layout.header)));
+  for (const std::size_t i : layout.order) {
+    if (status.ok()) status = writer.Append(bytes.subspan(from[i], BoxBytes(tensors[i])));
+  }
+  if (status.ok()) status = writer.Flush();
+  if (status.ok()) status = (*file)->SyncAndClose();
+  if (!status.ok()) return status;
+  return writer.TakeCrcs();
+}
+
+// Walks the blocks [first, last) of a file.  `good` gets those that hold; `bad` says whether to go
+// on after one that does not.
+void WalkBlocks(Store& store, const std::string& path, const ManifestFile& file, std::size_t first,
+                std::size_t last, const ShardSink& good,
+                const std::function<bool(std::uint64_t mib, Status what)>& bad) {
+  std::vector<std::byte> slice;
+  for (std::size_t mib = first; mib < last;) {
+    const std::uint64_t begin = mib * kBlock;
+    const std::size_t blocks = std::min(last - mib, kSlice / kBlock);
+    slice.resize(std::min<std::uint64_t>(blocks * kBlock, file.size - begin));
+    const auto read = store.Read(path, begin, slice);
+    if (!read.ok()) {
+      if (!bad(mib, read.status())) return;
+      mib += blocks;
+      continue;
+    }
+    for (std::size_t k = 0; k < blocks; ++k, ++mib) {
+      const std::size_t from = k * kBlock;
+      const auto block = std::span(slice).subspan(from, std::min(kBlock, slice.size() - from));
+      const std::uint32_t crc = *read < from + block.size() ? 0 : Crc32c(block);
+      if (*read < from + block.size()) {
+        if (!bad(mib, Status(Code::kDataLoss, "the file ends too early"))) return;
+      } else if (crc != file.crcs[mib]) {
+        if (!bad(mib, Status(Code::kDataLoss, "CRC-32C is " + CrcText(crc) + ", should be " +
+                                                  CrcText(file.crcs[mib])))) {
+          return;
+        }
+      } else {
+        good(begin + from, block);
+      }
+    }
+  }
+}
+
+Status CheckSize(Store& store, const std::string& path, const ManifestFile& file) {
+  const auto size = store.Size(path);
+  if (!size.ok()) return size.status();
+  if (*size == file.size) return {};
+  return Status(Code::kDataLoss, path + " has " + std::to_string(*size) + " bytes, should have " +
+                                     std::to_string(file.size));
+}
+
+Status ReadBlocks(Store& store, const std::string& path, const ManifestFile& file,
+                  std::size_t first, std::size_t last, const ShardSink& sink) {
+  Status status;
+  WalkBlocks(store, path, file, first, last, sink, [&](std::uint64_t mib, Status what) {
+    status = std::move(what).While(path + ": MiB " + std::to_string(mib));
+    return false;
+  });
+  return status;
+}
+
+}  // namespace
+
+Result<ShardReport> WriteShard(Store& store, const ShardPlace& place,
+                               std::span<const StagedTensor> tensors,
+                               std::span<const std::byte> bytes) {
+  RETURN_IF_ERROR(CheckRunName(place.run));
+  if (place.node >= place.nodes) {
+    return Status(Code::kInvalid, "node " + std::to_string(place.node) + " of " +
+                                      std::to_string(place.nodes) + " nodes");
+  }
+  const std::string name = ShardName(place.node, place.nodes);
+  const auto layout =
+      LayoutShard(tensors, {{"format", "pt"},
+                            {"muster.run", place.run},
+                            {"muster.generation", std::to_string(place.save.generation)},
+                            {"muster.step", std::to_string(place.save.step)},
+                            {"muster.file", name}});
+  if (!layout.ok()) return layout.status();
+  if (bytes.size() < TotalBytes(tensors)) {
+    return Status(Code::kInvalid, "the memory has " + std::to_string(bytes.size()) +
+                                      " bytes, the tensors " + std::to_string(TotalBytes(tensors)));
+  }
+  const std::string data = DataFolder(place.run);
+  const std::string folder = data + "/" + SaveName(place.save);
+  RETURN_IF_ERROR(store.MakeFolder(folder));
+  RETURN_IF_ERROR(store.SyncFolder(data));
+  const std::string path = folder + "/" + name;
+  auto crcs = WriteFile(store, path, *layout, tensors, bytes);
+  if (!crcs.ok()) {
+    // A full disk gets its room back now; whatever stays is rubbish for gc.
+    if (crcs.status().code() != Code::kExists) static_cast<void>(store.Unlink(path));
+    return std::move(crcs).status();
+  }
+  RETURN_IF_ERROR(store.SyncFolder(folder));
+  return ShardReport{.node = place.node,
+                     .nodes = place.nodes,
+                     .file = name,
+                     .size = layout->size,
+                     .crcs = *std::move(crcs),
+                     .tensors = {tensors.begin(), tensors.end()},
+                     .begins = layout->begins};
+}
+
+Status ReadShard(Store& store, const std::string& folder, const ManifestFile& file,
+                 const ShardSink& sink) {
+  const std::string path = folder + "/" + file.name;
+  RETURN_IF_ERROR(CheckSize(store, path, file));
+  return ReadBlocks(store, path, file, 0, file.crcs.size(), sink);
+}
+
+std::vector<Damage> FindDamage(Store& store, const std::string& folder, const ManifestFile& file) {
+  const std::string path = folder + "/" + file.name;
+  std::vector<Damage> damage;
+  if (const auto size = store.Size(path); !size.ok()) {
+    damage.push_back({.path = path, .what = size.status().message()});
+    return damage;
+  } else if (*size != file.size) {
+    damage.push_back({.path = path,
+                      .mib = std::min(*size, file.size) / kBlock,
+                      .what = "has " + std::to_string(*size) + " bytes, should have " +
+                              std::to_string(file.size)});
+  }
+  WalkBlocks(
+      store, path, file, 0, file.crcs.size(), [](auto, auto) {},
+      [&](std::uint64_t mib, const Status& what) {
+        damage.push_back({.path = path, .mib = mib, .what = what.message()});
+        return true;
+      });
+  return damage;
+}
+
+Status ProbeShard(Store& store, const std::string& folder, const ManifestFile& file) {
+  const std::string path = folder + "/" + file.name;
+  RETURN_IF_ERROR(CheckSize(store, path, file));
+  const std::size_t blocks = file.crcs.size();
+  const ShardSink drop = [](auto, auto) {};
+  if (blocks > 0) RETURN_IF_ERROR(ReadBlocks(store, path, file, 0, 1, drop));
+  if (blocks > 1) RETURN_IF_ERROR(ReadBlocks(store, path, file, blocks - 1, blocks, drop));
+  return {};
+}
+
+}  // namespace muster::checkpoint

@@ -1,0 +1,53 @@
+// One writer's part of a save: a safetensors file, its CRCs, and the report about it.
+//
+// The file is whole, durable and closed when WriteShard returns, and gone (or rubbish that no
+// commit names) when it fails.  ReadShard trusts nothing: no byte is handed on before the CRC of
+// its MiB held.  One thread at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/base/result.h"
+#include "runtime/checkpoint/manifest.h"
+#include "runtime/checkpoint/store.h"
+
+namespace muster::checkpoint {
+
+struct ShardPlace {
+  std::string run;
+  SaveId save;
+  std::uint32_t node = 0, nodes = 1;
+};
+
+// `bytes`: the tensors' bytes one after the other, in their order.
+Result<ShardReport> WriteShard(Store& store, const ShardPlace& place,
+                               std::span<const StagedTensor> tensors,
+                               std::span<const std::byte> bytes);
+
+// Bytes whose CRC held, at their place in the file, in order.
+using ShardSink = std::function<void(std::uint64_t begin, std::span<const std::byte> bytes)>;
+
+// The first damage, with file and MiB: kDataLoss.
+Status ReadShard(Store& store, const std::string& folder, const ManifestFile& file,
+                 const ShardSink& sink);
+
+struct Damage {
+  std::string path;
+  std::uint64_t mib = 0;  // Which MiB of the file, from 0.
+  std::string what;
+  bool operator==(const Damage&) const = default;
+};
+
+// All damage to the file, whatever it is.
+std::vector<Damage> FindDamage(Store& store, const std::string& folder, const ManifestFile& file);
+
+// Whether a shard is there with its size and its first and last MiB hold: what a committer, which
+// did not write it, can tell at little cost.
+Status ProbeShard(Store& store, const std::string& folder, const ManifestFile& file);
+
+}  // namespace muster::checkpoint
