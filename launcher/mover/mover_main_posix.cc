@@ -1,0 +1,206 @@
+#include "launcher/mover/mover_main_posix.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "launcher/mover/answers.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/log.h"
+#include "runtime/base/mover_posix.h"
+#include "runtime/checkpoint/store_posix.h"
+
+namespace muster {
+namespace {
+
+using mover::Failed;
+using mover::FromMover;
+using mover::ToMover;
+
+std::int64_t NowMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             RealClock().Wall().time_since_epoch())
+      .count();
+}
+
+// Memory of a descriptor, mapped.
+class Mapping {
+ public:
+  static Result<Mapping> Of(int fd, std::uint64_t bytes, int protection) {
+    Mapping mapping;
+    if (bytes == 0) return mapping;  // mmap(2) has no empty mapping.
+    void* at = mmap(nullptr, bytes, protection, MAP_SHARED, fd, 0);
+    if (at == MAP_FAILED) return ErrnoStatus("mmap", errno);
+    mapping.bytes_ = {static_cast<std::byte*>(at), bytes};
+    return mapping;
+  }
+  Mapping(Mapping&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+  Mapping& operator=(Mapping&& other) noexcept {
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping() {
+    if (!bytes_.empty()) munmap(bytes_.data(), bytes_.size());
+  }
+  std::span<std::byte> bytes() const { return bytes_; }
+
+ private:
+  Mapping() = default;
+  std::span<std::byte> bytes_;
+};
+
+// A memfd that has its memory already, so that a lack of it is an error and not a signal.
+struct FreshMemory {
+  UniqueFd fd;
+  std::optional<Mapping> mapping;
+
+  Result<std::span<std::byte>> Make(std::uint64_t bytes) {
+    mapping.reset();
+    fd.Reset(memfd_create("muster-loaded", MFD_CLOEXEC));
+    if (!fd.valid()) return ErrnoStatus("memfd_create", errno);
+    if (bytes > 0 && fallocate(fd.get(), 0, 0, static_cast<off_t>(bytes)) != 0) {
+      return ErrnoStatus("taking " + std::to_string(bytes) + " bytes of memory", errno);
+    }
+    auto made = Mapping::Of(fd.get(), bytes, PROT_READ | PROT_WRITE);
+    if (!made.ok()) return std::move(made).status();
+    mapping = *std::move(made);
+    return mapping->bytes();
+  }
+};
+
+class Server {
+ public:
+  explicit Server(int socket) : socket_(socket) {}
+
+  int Serve() {
+    for (;;) {
+      auto frame = mover::ReceiveFrame(socket_);
+      if (!frame.ok()) {
+        Log(LogLevel::kError, frame.status().message());
+        return 70;
+      }
+      if (!frame->has_value()) return 0;
+      auto request = DecodeVariant<ToMover>((*frame)->body);
+      if (!request.ok()) {
+        Send(**frame, mover::FailedWith(request.status()));
+      } else if (!request->has_value()) {
+        Send(**frame, Failed{.code = Code::kUnimplemented,
+                             .text = "mover: a request that this build does not know"});
+      } else if (std::holds_alternative<mover::Quit>(**request)) {
+        return 0;
+      } else {
+        std::visit([&](const auto& r) { On(**frame, r); }, **request);
+      }
+    }
+  }
+
+ private:
+  void On(const mover::Frame& frame, const mover::Open& open) {
+    Status named = checkpoint::CheckRunName(open.run);
+    if (!named.ok()) return Send(frame, mover::FailedWith(named));
+    auto store = checkpoint::OpenStore(open.store);
+    if (!store.ok()) return Send(frame, mover::FailedWith(store.status()));
+    store_ = *std::move(store);
+    run_ = open.run;
+    Send(frame, mover::Opened{});
+  }
+
+  void On(const mover::Frame& frame, const mover::Claim& claim) {
+    if (!IsOpen(frame)) return;
+    const auto nonce = checkpoint::FreshNonce();
+    if (!nonce.ok()) return Send(frame, mover::FailedWith(nonce.status()));
+    Send(frame, mover::Answer(At(), claim, *nonce, NowMs()));
+  }
+
+  void On(const mover::Frame& frame, const mover::Write& write) {
+    if (!IsOpen(frame)) return;
+    struct stat info {};
+    if (!frame.payload.valid() || fstat(frame.payload.get(), &info) != 0) {
+      return Send(frame, Failed{.code = Code::kInvalid, .text = "mover: a Write without memory"});
+    }
+    const auto memory =
+        Mapping::Of(frame.payload.get(), static_cast<std::uint64_t>(info.st_size), PROT_READ);
+    if (!memory.ok()) return Send(frame, mover::FailedWith(memory.status()));
+    Send(frame, mover::Answer(At(), write, memory->bytes()));
+  }
+
+  void On(const mover::Frame& frame, const mover::Commit& commit) {
+    if (!IsOpen(frame)) return;
+    const FromMover answer = mover::Answer(At(), commit, NowMs());
+    Send(frame, answer);
+    if (!std::holds_alternative<mover::Committed>(answer)) return;
+    const Status freed = mover::LetGoAfter(At(), commit);
+    if (freed.ok()) return;
+    Log(LogLevel::kWarning,
+        "run=" + run_ + " old checkpoints stay until the next commit: " + freed.message());
+  }
+
+  void On(const mover::Frame& frame, const mover::Load& load) {
+    if (!IsOpen(frame)) return;
+    FreshMemory memory;
+    const FromMover answer =
+        mover::Answer(At(), load, [&](std::uint64_t bytes) { return memory.Make(bytes); });
+    const auto* loaded = std::get_if<mover::Loaded>(&answer);
+    Send(frame, answer, loaded != nullptr && loaded->found ? memory.fd.get() : -1);
+  }
+
+  void On(const mover::Frame& /*frame*/, const mover::Quit& /*quit*/) {}
+
+  bool IsOpen(const mover::Frame& frame) {
+    if (store_ != nullptr) return true;
+    Send(frame, Failed{.code = Code::kInvalid, .text = "mover: no store is open"});
+    return false;
+  }
+
+  mover::Opening At() const { return {.store = *store_, .run = run_}; }
+
+  // A daemon that does not take its answer is gone; the next receive ends this process.
+  void Send(const mover::Frame& request, const FromMover& answer, int payload = -1) {
+    const Status sent = mover::SendFrame(socket_, request.id, EncodeVariant(answer), payload);
+    if (!sent.ok()) Log(LogLevel::kWarning, sent.message());
+  }
+
+  const int socket_;
+  std::unique_ptr<checkpoint::Store> store_;
+  std::string run_;
+};
+
+// False when the parent has died before the kernel was told to pass its death on.
+bool DieWithParent(int socket) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ucred maker{};
+  socklen_t size = sizeof maker;
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &maker, &size) != 0) return false;
+  return getppid() == maker.pid;
+}
+
+}  // namespace
+
+int MoverMain(int fd) {
+  const UniqueFd socket(fd);
+  SetLogProcess("mover");
+  if (!DieWithParent(fd)) {
+    Log(LogLevel::kError, "mover: descriptor " + std::to_string(fd) +
+                              " is no socket whose other end this process's parent made");
+    return 70;
+  }
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+  // A Ctrl-C in the terminal goes to all: the daemon decides what still has to be written.
+  signal(SIGINT, SIG_IGN);
+  signal(SIGHUP, SIG_IGN);
+  return Server(fd).Serve();
+}
+
+}  // namespace muster
