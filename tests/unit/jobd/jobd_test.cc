@@ -1,0 +1,98 @@
+#include "launcher/jobd/jobd.h"
+
+#include <gtest/gtest.h>
+
+namespace muster {
+namespace {
+
+using std::chrono::milliseconds;
+
+template <typename T>
+const T* Find(const std::vector<JobdEffect>& effects) {
+  for (const JobdEffect& effect : effects) {
+    if (const T* found = std::get_if<T>(&effect)) return found;
+  }
+  return nullptr;
+}
+
+template <typename M>
+const M* Said(const std::vector<JobdEffect>& effects) {
+  for (const JobdEffect& effect : effects) {
+    const auto* send = std::get_if<SendPeer>(&effect);
+    if (send == nullptr) continue;
+    if (const M* found = std::get_if<M>(&send->message)) return found;
+  }
+  return nullptr;
+}
+
+class Jobd {
+ public:
+  Jobd() { state.status = {.job = 1, .instance = 5, .port = 77}; }
+
+  std::vector<JobdEffect> Do(const JobdEvent& event) { return Step(state, event, now); }
+  std::vector<JobdEffect> Start(AttemptNumber attempt, std::uint32_t hosts, std::uint32_t index) {
+    StartAttempt order{.job = 1, .attempt = attempt, .host_index = index};
+    for (std::uint32_t i = 0; i < hosts; ++i) {
+      order.hosts.push_back(
+          {.node = "n" + std::to_string(i), .first_rank = 2 * i, .slots = {0, 1}});
+    }
+    return Do(OrderCame{order});
+  }
+
+  JobdState state;
+  TimePoint now{milliseconds(10000)};
+};
+
+TEST(Jobd, RunsAJobOfOneNodeToItsEnd) {
+  Jobd jobd;
+  EXPECT_NE(Find<PrepareRanks>(jobd.Start(0, 1, 0)), nullptr);
+  EXPECT_NE(Find<ForkRanks>(jobd.Do(LocalPrepared{})), nullptr);
+  EXPECT_EQ(jobd.state.status.ranks_alive, 2U);
+  jobd.Do(RankExited{0});
+  EXPECT_NE(Find<CleanUp>(jobd.Do(RankExited{1})), nullptr);
+  EXPECT_EQ(jobd.state.status.phase, MemberPhase::kLeft);
+  EXPECT_EQ(jobd.state.status.cause.kind, CauseKind::kNone);
+}
+
+TEST(Jobd, ForksOnlyWhenEveryHostIsReady) {
+  Jobd head;
+  head.Start(0, 2, 0);
+  EXPECT_EQ(Find<ForkRanks>(head.Do(LocalPrepared{})), nullptr);
+  EXPECT_NE(Said<peer::Beat>(head.Do(FollowerConnected{1, 0})), nullptr);
+  const auto effects = head.Do(PeerSaid{1, peer::Ready{0, 1, head.now.time_since_epoch().count()}});
+  EXPECT_NE(Said<peer::Go>(effects), nullptr);
+  EXPECT_NE(Find<ForkRanks>(effects), nullptr);
+}
+
+TEST(Jobd, KillsItsRanksWhenItsProofIsOlderThanTheFence) {
+  Jobd follower;
+  follower.Start(0, 2, 1);
+  EXPECT_NE(Find<ConnectToHead>(follower.Do(OrderCame{MeetHead{1, 0, 99}})), nullptr);
+  follower.Do(HeadConnected{});
+  follower.Do(LocalPrepared{});
+  EXPECT_NE(Said<peer::Ready>(follower.Do(PeerSaid{0, peer::Beat{0, 50, 0, 0}})), nullptr);
+  const std::int64_t now = follower.now.time_since_epoch().count();
+  EXPECT_NE(Find<ForkRanks>(follower.Do(PeerSaid{0, peer::Go{0, 60, now, 0}})), nullptr);
+  EXPECT_EQ(NextDeadline(follower.state), follower.now + milliseconds(2500));
+  follower.now = NextDeadline(follower.state);
+  EXPECT_NE(Find<KillRanks>(follower.Do(TimePassed{})), nullptr);
+  EXPECT_TRUE(follower.Do(PeerSaid{0, peer::Beat{0, 70, now, 0}}).empty());
+}
+
+TEST(Jobd, TheFirstFailureIsTheCauseAndEndsTheAttemptEverywhere) {
+  Jobd head;
+  head.Start(0, 2, 0);
+  head.Do(LocalPrepared{});
+  head.Do(FollowerConnected{1, 0});
+  head.Do(PeerSaid{1, peer::Ready{0, 1, head.now.time_since_epoch().count()}});
+  const auto effects = head.Do(RankExited{1, {.kind = CauseKind::kSignal, .code = 9}});
+  ASSERT_NE(Said<peer::Over>(effects), nullptr);
+  EXPECT_EQ(Said<peer::Over>(effects)->cause.rank, 1);
+  EXPECT_NE(Find<KillRanks>(effects), nullptr);
+  EXPECT_EQ(head.state.status.phase, MemberPhase::kStopping);
+  head.Do(RankExited{0, {.kind = CauseKind::kSignal, .code = 9}});
+  EXPECT_EQ(head.state.status.phase, MemberPhase::kLeft);
+}
+
+}  // namespace
+}  // namespace muster
