@@ -1,0 +1,147 @@
+#include "launcher/coordinator/decide.h"
+
+#include <gtest/gtest.h>
+
+namespace muster {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr JobId kJob = 1;
+
+// A coordinator with two nodes of two slots, and one moment after the other.
+class Decides : public testing::Test {
+ protected:
+  Decision Do(const Event& event) {
+    State copy = state_;
+    Decision decision = Decide(state_, event, now_);
+    for (const Fact& fact : decision.facts) Apply(copy, fact);
+    EXPECT_EQ(copy, state_);
+    return decision;
+  }
+  Decision Register(const NodeName& node, const std::vector<JobdStatus>& jobds = {},
+                    const std::string& boot = "boot1") {
+    return Do(
+        AgentRegistered{{.name = node, .slots = 2, .incarnation = 7, .boot_id = boot}, jobds});
+  }
+  Decision Submit(JobSpec spec) {
+    if (spec.program.argv.empty()) spec.program.argv = {"true"};
+    return Do(JobSubmitted{"key", "run", "secret", spec, {}});
+  }
+  Decision Report(const NodeName& node, JobdStatus status) {
+    if (status.job == 0) status.job = kJob;
+    status.instance = 1;
+    return Do(JobdReported{node, 7, status});
+  }
+  void RunOnBoth(JobSpec spec = {}) {
+    Register("n1");
+    Register("n2");
+    spec.nodes = 2;
+    Submit(spec);
+    Report("n1", {.phase = MemberPhase::kRunning, .port = 77});
+    Report("n2", {.phase = MemberPhase::kRunning, .port = 78});
+  }
+  const Job& job() { return state_.jobs.at(kJob); }
+
+  template <typename O>
+  static std::vector<std::pair<NodeName, O>> Orders(const Decision& decision) {
+    std::vector<std::pair<NodeName, O>> orders;
+    for (const Effect& effect : decision.effects) {
+      const auto& send = std::get<SendOrder>(effect);
+      if (const auto* order = std::get_if<O>(&send.order)) orders.emplace_back(send.node, *order);
+    }
+    return orders;
+  }
+
+  State state_;
+  TimePoint now_{seconds(100)};
+};
+
+TEST_F(Decides, AJobRunsAndSucceeds) {
+  Register("n1");
+  const auto starts = Orders<StartAttempt>(Submit({.nodes = 1}));
+  ASSERT_EQ(starts.size(), 1U);
+  EXPECT_EQ(starts[0].second.hosts[0].slots.size(), 2U);
+  Report("n1", {.phase = MemberPhase::kRunning, .port = 77});
+  const auto ends = Orders<EndJob>(Report("n1", {.phase = MemberPhase::kLeft, .port = 77}));
+  EXPECT_EQ(ends.size(), 1U);
+  EXPECT_EQ(job().outcome, Outcome::kSucceeded);
+  EXPECT_TRUE(state_.nodes["n1"].leftovers.contains(kJob));
+  Report("n1", {.phase = MemberPhase::kGone});
+  EXPECT_TRUE(state_.nodes["n1"].leftovers.empty());
+}
+
+TEST_F(Decides, TheOthersMeetTheHeadOnceItListens) {
+  Register("n1");
+  Register("n2");
+  Submit({.nodes = 2});
+  const auto meets = Orders<MeetHead>(Report("n1", {.phase = MemberPhase::kStarting, .port = 77}));
+  ASSERT_EQ(meets.size(), 1U);
+  EXPECT_EQ(meets[0].first, "n2");
+  EXPECT_EQ(meets[0].second.port, 77);
+}
+
+TEST_F(Decides, TheNextAttemptWaitsUntilEveryMemberReported) {
+  RunOnBoth({.restart = {.max = 1}});
+  const Cause killed{.kind = CauseKind::kSignal, .rank = 1, .node = "n1", .code = 9};
+  EXPECT_EQ(
+      Orders<StopAttempt>(Report("n1", {.phase = MemberPhase::kLeft, .cause = killed})).size(), 1U);
+  EXPECT_EQ(job().attempt->number, 0U);
+  const auto starts =
+      Orders<StartAttempt>(Report("n2", {.phase = MemberPhase::kLeft, .cause = killed}));
+  EXPECT_EQ(starts.size(), 2U);
+  EXPECT_EQ(job().attempt->number, 1U);
+  EXPECT_EQ(job().restarts, 1U);
+}
+
+TEST_F(Decides, ALostNodeIsTakenForStoppedOnlyAfterTheFenceTime) {
+  RunOnBoth();
+  Do(NodeSilent{"n2"});
+  EXPECT_FALSE(job().attempt->stopping);
+  const Cause lost{.kind = CauseKind::kPeerLost, .node = "n2"};
+  Report("n1", {.phase = MemberPhase::kLeft, .cause = lost});
+  EXPECT_EQ(job().attempt->cause.kind, CauseKind::kNodeLost);
+  const TimePoint deadline = NextDeadline(state_);
+  EXPECT_EQ(deadline, now_ + milliseconds(3000));
+  now_ = deadline - milliseconds(1);
+  Do(Ticked{});
+  EXPECT_EQ(job().phase, JobPhase::kRunning);
+  now_ = deadline;
+  Do(Ticked{});
+  EXPECT_EQ(job().outcome, Outcome::kFailed);
+  EXPECT_EQ(job().exit_code, 71);
+}
+
+TEST_F(Decides, WithAllNodesSilentTheJobWaitsAndSaysWhatReleasesIt) {
+  RunOnBoth();
+  Do(NodeSilent{"n1"});
+  Do(NodeSilent{"n2"});
+  Do(JobCancelled{kJob, {.kind = CauseKind::kCancelled}});
+  EXPECT_EQ(NextDeadline(state_), TimePoint::max());
+  const std::vector<std::string> why = Why(state_, kJob);
+  ASSERT_EQ(why.size(), 3U);
+  EXPECT_NE(why[1].find("muster drain --dead n1"), std::string::npos) << why[1];
+  Do(NodeDrained{"n1", "burnt", true});
+  Do(NodeDrained{"n2", "burnt", true});
+  EXPECT_EQ(job().outcome, Outcome::kCancelled);
+  EXPECT_EQ(job().exit_code, 143);
+}
+
+TEST_F(Decides, ASecondSubmissionWithOneKeyIsTheSameJob) {
+  Register("n1");
+  EXPECT_EQ(Submit({.nodes = 1}).accepted, kJob);
+  const Decision again = Submit({.nodes = 1});
+  EXPECT_EQ(again.accepted, kJob);
+  EXPECT_TRUE(again.facts.empty());
+}
+
+TEST_F(Decides, AJobThatCanNeverFitIsRefused) {
+  Register("n1");
+  const Decision decision = Submit({.nodes = 3});
+  EXPECT_EQ(decision.status.code(), Code::kInvalid);
+  EXPECT_NE(decision.status.message().find("needs 3 nodes"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace muster
