@@ -164,6 +164,7 @@ Result<ShardReport> WriteShard(Store& store, const ShardPlace& place,
     if (crcs.status().code() != Code::kExists) static_cast<void>(store.Unlink(path));
     return std::move(crcs).status();
   }
+  // The committer syncs it too, but its machine may not know of this name yet.
   RETURN_IF_ERROR(store.SyncFolder(folder));
   return ShardReport{.node = place.node,
                      .nodes = place.nodes,
