@@ -3,6 +3,7 @@
 //   STATE/   ${MUSTER_STATE_DIR:-${XDG_STATE_HOME:-~/.local/state}/muster}/CLUSTER
 //     ca/                          keys and certificates
 //     journal.sqlite               the coordinator's
+//     coordinator.address          HOST:PORT, once it listens
 //     agents/NODE/jobs/JOB/record  written by the agent before the jobd starts
 //     agents/NODE/jobs/JOB/status  written by the jobd (D3), fsynced
 //     logs/JOB/ATTEMPT/RANK.out    and RANK.err; never removed by a restart
@@ -28,6 +29,7 @@ struct ClusterPaths {
 
   std::string Ca() const { return state + "/ca"; }
   std::string Journal() const { return state + "/journal.sqlite"; }
+  std::string CoordinatorAddress() const { return state + "/coordinator.address"; }
   std::string Agent(const NodeName& node) const { return state + "/agents/" + node; }
   std::string Jobs(const NodeName& node) const { return Agent(node) + "/jobs"; }
   std::string Job(const NodeName& node, JobId job) const {
