@@ -17,7 +17,7 @@ Subtree Root(std::uint32_t leaves) {
   return {.level = static_cast<std::uint32_t>(std::bit_width(leaves - 1)), .index = 0};
 }
 
-Run Cover(Subtree tree, std::uint32_t leaves) {
+MicroBatches Cover(Subtree tree, std::uint32_t leaves) {
   return {.begin = std::min(tree.index << tree.level, leaves),
           .end = std::min((tree.index + 1) << tree.level, leaves)};
 }
@@ -30,12 +30,12 @@ Subtree Right(Subtree tree) {
   return {.level = tree.level - 1, .index = 2 * tree.index + 1};
 }
 
-bool Empty(Run run) {
+bool Empty(MicroBatches run) {
   return run.begin >= run.end;
 }
 
-void Collect(Subtree tree, Run run, std::uint32_t leaves, std::vector<Subtree>& into) {
-  const Run cover = Cover(tree, leaves);
+void Collect(Subtree tree, MicroBatches run, std::uint32_t leaves, std::vector<Subtree>& into) {
+  const MicroBatches cover = Cover(tree, leaves);
   if (Empty(cover) || cover.end <= run.begin || run.end <= cover.begin) return;
   if (run.begin <= cover.begin && cover.end <= run.end) {
     into.push_back(tree);
@@ -63,7 +63,7 @@ class Slots {
 };
 
 std::uint32_t Accumulate(Subtree tree, std::uint32_t leaves, Slots& slots, AccumulatePlan& plan) {
-  const Run cover = Cover(tree, leaves);
+  const MicroBatches cover = Cover(tree, leaves);
   if (cover.size() == 1) {
     const std::uint32_t slot = slots.Take();
     plan.steps.push_back({.compute = true, .micro_batch = cover.begin, .slot = slot});
@@ -79,7 +79,7 @@ std::uint32_t Accumulate(Subtree tree, std::uint32_t leaves, Slots& slots, Accum
 
 }  // namespace
 
-Run RunOf(std::uint32_t rank, std::uint32_t ranks, std::uint32_t leaves) {
+MicroBatches RunOf(std::uint32_t rank, std::uint32_t ranks, std::uint32_t leaves) {
   CHECK(rank < ranks);
   const std::uint32_t each = leaves / ranks;
   const std::uint32_t longer = leaves % ranks;
@@ -87,13 +87,13 @@ Run RunOf(std::uint32_t rank, std::uint32_t ranks, std::uint32_t leaves) {
   return {.begin = begin, .end = begin + each + (rank < longer ? 1 : 0)};
 }
 
-std::vector<Subtree> MaximalSubtrees(Run run, std::uint32_t leaves) {
+std::vector<Subtree> MaximalSubtrees(MicroBatches run, std::uint32_t leaves) {
   std::vector<Subtree> subtrees;
   Collect(Root(leaves), run, leaves, subtrees);
   return subtrees;
 }
 
-AccumulatePlan PlanAccumulation(Run run, std::uint32_t leaves) {
+AccumulatePlan PlanAccumulation(MicroBatches run, std::uint32_t leaves) {
   AccumulatePlan plan;
   Slots slots;
   for (const Subtree& tree : MaximalSubtrees(run, leaves)) {

@@ -18,15 +18,15 @@
 namespace muster {
 
 // The micro-batches [begin, end).
-struct Run {
+struct MicroBatches {
   std::uint32_t begin = 0;
   std::uint32_t end = 0;
   std::uint32_t size() const { return end - begin; }
-  bool operator==(const Run&) const = default;
+  bool operator==(const MicroBatches&) const = default;
 };
 
 // Runs of neighbours whose sizes differ by at most one; the longer ones come first.
-Run RunOf(std::uint32_t rank, std::uint32_t ranks, std::uint32_t leaves);
+MicroBatches RunOf(std::uint32_t rank, std::uint32_t ranks, std::uint32_t leaves);
 
 struct Subtree {
   std::uint32_t level = 0;
@@ -35,7 +35,7 @@ struct Subtree {
 };
 
 // From left to right.  At most 2 * log2(leaves).
-std::vector<Subtree> MaximalSubtrees(Run run, std::uint32_t leaves);
+std::vector<Subtree> MaximalSubtrees(MicroBatches run, std::uint32_t leaves);
 
 // out[i] = left[i] + right[i] in f32.  `out` may be `left` or `right`.  Every sum of gradients in
 // every backend is this one.
@@ -56,7 +56,7 @@ struct AccumulatePlan {
   std::uint32_t slots_used = 0;
 };
 
-AccumulatePlan PlanAccumulation(Run run, std::uint32_t leaves);
+AccumulatePlan PlanAccumulation(MicroBatches run, std::uint32_t leaves);
 
 // How `targets` are made from `sources`.  Each target must be covered by sources exactly.
 class CombinePlan {

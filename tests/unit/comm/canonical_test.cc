@@ -36,7 +36,7 @@ struct Part {
   std::vector<Vector> values;
 };
 
-Part SumRun(const std::vector<Vector>& leaves, Run run) {
+Part SumRun(const std::vector<Vector>& leaves, MicroBatches run) {
   const auto count = static_cast<std::uint32_t>(leaves.size());
   const AccumulatePlan plan = PlanAccumulation(run, count);
   std::vector<Vector> slots(plan.slots_used, Vector(kElements));
@@ -76,9 +76,9 @@ Vector SumOver(const std::vector<Vector>& leaves, std::uint32_t nodes, std::uint
   std::vector<Part> node_parts;
   for (std::uint32_t node = 0; node < nodes; ++node) {
     std::vector<Part> parts;
-    Run node_run{.begin = RunOf(node * per_node, ranks, count).begin};
+    MicroBatches node_run{.begin = RunOf(node * per_node, ranks, count).begin};
     for (std::uint32_t local = 0; local < per_node; ++local) {
-      const Run run = RunOf(node * per_node + local, ranks, count);
+      const MicroBatches run = RunOf(node * per_node + local, ranks, count);
       node_run.end = run.end;
       parts.push_back(SumRun(leaves, run));
     }

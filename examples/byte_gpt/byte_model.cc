@@ -1,0 +1,74 @@
+#include "examples/byte_gpt/byte_model.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "examples/byte_gpt/kernels.h"
+#include "runtime/base/check.h"
+#include "runtime/train/sampler.h"
+
+namespace muster {
+namespace {
+
+constexpr std::size_t kLineMax = 100;
+constexpr std::uint64_t kWriting = 0x7772697465;  // The stream of random words for WriteLines.
+
+// Draws a byte from softmax(logits / temperature).
+std::uint8_t Draw(std::span<const float> logits, std::uint64_t random) {
+  constexpr float kTemperature = 0.7F;
+  const float max = *std::max_element(logits.begin(), logits.end());
+  std::vector<double> weights;
+  double sum = 0;
+  for (const float logit : logits) {
+    weights.push_back(static_cast<double>(Exp((logit - max) / kTemperature)));
+    sum += weights.back();
+  }
+  double left = static_cast<double>(random >> 11U) / 9007199254740992.0 * sum;  // 2^53
+  for (std::size_t byte = 0; byte < weights.size(); ++byte) {
+    left -= weights[byte];
+    if (left < 0) return static_cast<std::uint8_t>(byte);
+  }
+  return '\n';
+}
+
+}  // namespace
+
+ByteModel::ByteModel(const GptConfig& config, std::string_view text, std::uint64_t seed)
+    : config_(config), text_(text), seed_(seed), gpt_(config) {
+  CHECK(text.size() > config.context);
+}
+
+float ByteModel::Gradient(std::uint64_t step, std::uint32_t micro_batch, const Layout& layout,
+                          const float* parameters, float* gradient) {
+  const std::size_t at = SampleIndex(seed_, step, micro_batch, text_.size() - config_.context);
+  const std::span text(reinterpret_cast<const std::uint8_t*>(text_.data()), text_.size());
+  return gpt_.Gradient(layout, parameters, text.subspan(at, config_.context),
+                       text.subspan(at + 1, config_.context), gradient);
+}
+
+std::string WriteLines(const GptConfig& config, const Layout& layout, const float* parameters,
+                       std::uint64_t seed, std::size_t lines) {
+  Gpt gpt(config);
+  std::string written;
+  std::vector<std::uint8_t> past = {'\n'};
+  std::uint64_t drawn = 0;
+  for (std::size_t line = 0; line < lines;) {
+    const std::size_t tail = std::min(past.size(), config.context);
+    const auto logits = gpt.Forward(layout, parameters, std::span(past).last(tail));
+    const std::uint8_t byte =
+        Draw(logits.last(GptConfig::kVocabulary), RandomWord(seed, kWriting, drawn++));
+    past.push_back(byte);
+    const std::size_t length = written.size() - (written.rfind('\n') + 1);
+    const bool blank = length == 0;
+    if (byte == '\n' && blank) continue;  // An empty line says nothing.
+    const bool printable = byte >= 0x20 && byte < 0x7F;
+    if (byte != '\n') written += printable ? static_cast<char>(byte) : '?';
+    if (byte == '\n' || length + 1 >= kLineMax) {
+      written += '\n';
+      ++line;
+    }
+  }
+  return written;
+}
+
+}  // namespace muster

@@ -1,0 +1,71 @@
+// A byte-level GPT-2: its tensors, its forward and its backward pass over one sequence.
+//
+// Pre-norm blocks, learned positions, embedding and head tied.  Weights are stored (out, in), as
+// PyTorch's Linear does.  An instance keeps the activations of one sequence: one thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "runtime/train/layout.h"
+
+namespace muster {
+
+struct GptConfig {
+  std::size_t layers = 4;
+  std::size_t width = 128;
+  std::size_t heads = 4;
+  std::size_t context = 64;
+  static constexpr std::size_t kVocabulary = 256;
+};
+
+// In order of use.
+std::vector<TensorSpec> GptTensors(const GptConfig& config);
+
+// As GPT-2: normal with 0.02, the two projections into the residual stream with 0.02 / sqrt(2 *
+// layers), norms 1, biases 0.
+void InitializeGpt(const GptConfig& config, std::uint64_t seed, const Layout& layout,
+                   float* parameters);
+
+class Gpt {
+ public:
+  explicit Gpt(const GptConfig& config);
+
+  // Logits of the byte after each of `tokens` (at most `context`), a row of 256 each.
+  std::span<const float> Forward(const Layout& layout, const float* parameters,
+                                 std::span<const std::uint8_t> tokens);
+
+  // Mean loss of predicting targets[i] after tokens[0..i]; writes its whole gradient.
+  float Gradient(const Layout& layout, const float* parameters,
+                 std::span<const std::uint8_t> tokens, std::span<const std::uint8_t> targets,
+                 float* gradient);
+
+ private:
+  using Buffer = std::vector<float>;
+
+  struct LayerActivations {
+    Buffer norm1, mean1, rstd1, qkv, attention, mixed, middle;
+    Buffer norm2, mean2, rstd2, wide, gate, active, out;
+  };
+
+  void ForwardBlock(const float* const* weights, const float* in, LayerActivations& a);
+  void BackwardBlock(const float* const* weights, float* const* gradients, const float* in,
+                     const LayerActivations& a);
+  void AttentionForward(LayerActivations& a);
+  void AttentionBackward(const LayerActivations& a);
+  // out = in * weight^T + bias (+ residual).
+  void Linear(std::size_t in_width, std::size_t out_width, const float* in, const float* weight,
+              const float* bias, const float* residual, float* out) const;
+  void LinearBackward(std::size_t in_width, std::size_t out_width, const float* d_out,
+                      const float* in, const float* weight, float* d_weight, float* d_bias,
+                      float* d_in) const;
+
+  const GptConfig config_;
+  std::size_t length_ = 0;  // Of the current sequence.
+  Buffer embedded_, final_norm_, final_mean_, final_rstd_, logits_;
+  std::vector<LayerActivations> layers_;
+  Buffer d_stream_, d_branch_, d_wide_, d_qkv_, d_mixed_, d_attention_;
+};
+
+}  // namespace muster

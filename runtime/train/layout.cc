@@ -1,0 +1,51 @@
+#include "runtime/train/layout.h"
+
+#include <algorithm>
+
+#include "runtime/base/check.h"
+
+namespace muster {
+
+std::size_t TensorSpec::elements() const {
+  std::size_t product = 1;
+  for (const std::uint64_t extent : shape) product *= extent;
+  return product;
+}
+
+Layout::Layout(std::vector<TensorSpec> in_order_of_use) : tensors_(std::move(in_order_of_use)) {
+  offsets_.resize(tensors_.size());
+  for (std::size_t i = tensors_.size(); i-- > 0;) {
+    offsets_[i] = elements_;
+    const std::size_t lines = (tensors_[i].elements() + kAlignment - 1) / kAlignment;
+    elements_ += lines * kAlignment;
+  }
+  CHECK(elements_ > 0);
+}
+
+std::size_t Layout::buckets() const {
+  return (elements_ + kBucketElements - 1) / kBucketElements;
+}
+
+Range Layout::Bucket(std::size_t bucket) const {
+  CHECK(bucket < buckets());
+  return {.begin = bucket * kBucketElements,
+          .end = std::min((bucket + 1) * kBucketElements, elements_)};
+}
+
+Range Layout::GradientBucket(std::size_t bucket) const {
+  Range range = Bucket(bucket);
+  if (bucket + 1 == buckets()) range.end += kTail;
+  return range;
+}
+
+std::vector<Layout::Piece> Layout::Pieces(Range range) const {
+  std::vector<Piece> pieces;
+  for (std::size_t i = tensors_.size(); i-- > 0;) {
+    const Range cut = {.begin = std::max(range.begin, offsets_[i]),
+                       .end = std::min(range.end, offsets_[i] + tensors_[i].elements())};
+    if (cut.begin < cut.end) pieces.push_back({.range = cut, .decay = tensors_[i].decay});
+  }
+  return pieces;
+}
+
+}  // namespace muster

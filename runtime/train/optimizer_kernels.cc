@@ -1,0 +1,46 @@
+#include <cmath>
+
+#include "runtime/comm/clones.h"
+#include "runtime/train/optimizer.h"
+
+namespace muster {
+
+// A fixed number of lanes, then a fixed tree over them, so that the width of the vectors does not
+// show.
+MUSTER_CLONES double SumOfSquares(const float* values, std::size_t n) {
+  constexpr std::size_t kLanes = 16;
+  double lanes[kLanes] = {};
+  std::size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      const double x = values[i + lane];
+      lanes[lane] += x * x;
+    }
+  }
+  for (; i < n; ++i) lanes[i % kLanes] += static_cast<double>(values[i]) * values[i];
+  for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
+    for (std::size_t lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
+  }
+  return lanes[0];
+}
+
+MUSTER_CLONES void ApplyAdamW(const AdamWUpdate& update, const AdamWSlice& slice) {
+  const AdamWUpdate u = update;
+  float* __restrict parameters = slice.parameters;
+  float* __restrict exp_avg = slice.exp_avg;
+  float* __restrict exp_avg_sq = slice.exp_avg_sq;
+  const float* __restrict gradient = slice.gradient;
+  const float keep = slice.decay ? u.decay_factor : 1.0F;
+  const std::size_t n = slice.elements;
+  for (std::size_t i = 0; i < n; ++i) {
+    const float g = gradient[i] * u.gradient_scale;
+    const float m = u.beta1 * exp_avg[i] + u.one_minus_beta1 * g;
+    const float v = u.beta2 * exp_avg_sq[i] + u.one_minus_beta2 * (g * g);
+    exp_avg[i] = m;
+    exp_avg_sq[i] = v;
+    const float denominator = std::sqrt(v) * u.sqrt_correction2 + u.epsilon;
+    parameters[i] = parameters[i] * keep - u.step_size * (m / denominator);
+  }
+}
+
+}  // namespace muster

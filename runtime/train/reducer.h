@@ -1,0 +1,68 @@
+// Sums the gradients of all ranks, bucket by bucket, in canonical order.
+//
+// Bucket b is the work of lane b mod lanes.  Its rank on each node combines, in place in the shared
+// arena, what the node's ranks left there into the node's maximal subtrees, and carries those to
+// the same lane of the other nodes.  With two nodes each lane then combines the whole bucket; with
+// more, each node combines its piece and hands the sum round (reduce-scatter, all-gather).  While
+// one bucket travels, the next ones are combined.
+//
+// Pure but for the ProcessGroup it is given; the caller's thread.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "runtime/comm/canonical.h"
+#include "runtime/comm/process_group.h"
+#include "runtime/train/arena.h"
+#include "runtime/train/layout.h"
+#include "runtime/train/topology.h"
+
+namespace muster {
+
+class GradientReducer {
+ public:
+  GradientReducer(const Layout& layout, const Topology& topology, const GradientView& gradients,
+                  ProcessGroup& group);
+
+  // Call when every rank of the node has finished its own sums and passed the barrier.  Afterwards
+  // result() holds this lane's buckets, and partials() their sums of squares; the other lanes'
+  // after the next barrier.
+  Status Reduce();
+
+  // The summed gradient, in the memory of a slot: valid until the next step's gradients.
+  const float* result() const { return result_; }
+
+ private:
+  // One bucket between being sent and being summed.
+  struct Flight {
+    std::size_t bucket = 0;
+    std::vector<std::unique_ptr<Work>> works;
+    std::vector<std::vector<float>> received;  // By source: those of the other nodes.
+  };
+
+  Flight Depart(std::size_t bucket);
+  Status Arrive(Flight flight);
+  Status HandRound(std::size_t bucket);
+  Range PieceOf(std::size_t bucket, std::uint32_t node) const;
+  int Tag(std::size_t bucket, std::size_t part) const;
+
+  const Layout& layout_;
+  const Topology& topology_;
+  const GradientView gradients_;
+  ProcessGroup& group_;
+
+  std::vector<float*> local_sources_;  // The subtrees of this node's ranks.
+  CombinePlan local_plan_;             // From those to the node's subtrees...
+  std::vector<float*> node_subtrees_;  // ...which lie here.
+
+  struct Source {
+    std::uint32_t node = 0;
+    std::size_t subtree = 0;  // Its number among the node's.
+  };
+  std::vector<Source> sources_;  // The subtrees of all nodes, from left to right.
+  CombinePlan world_plan_;       // From those to the whole.
+  float* result_ = nullptr;
+};
+
+}  // namespace muster

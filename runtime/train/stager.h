@@ -1,0 +1,57 @@
+// Copies the state of a node's shard into one of two staging memories at a step boundary, and hands
+// it to the sink.  Training goes on as soon as the copy is made; a third save waits until the first
+// one's memory is free again.
+//
+// Every rank of a node has one and calls Save together; only the leader's has a sink.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/comm/barrier_posix.h"
+#include "runtime/train/arena.h"
+#include "runtime/train/checkpoint.h"
+#include "runtime/train/memory.h"
+#include "runtime/train/topology.h"
+
+namespace muster {
+
+class CheckpointStager {
+ public:
+  // Gets the staging memories.  `sink` is null but for the leader.
+  static Result<CheckpointStager> Open(const Layout& layout, const Topology& topology,
+                                       Memory& memory, CheckpointSink* sink);
+
+  // Collective within the node; at a step boundary.
+  Status Save(std::uint64_t step, const StateView& state, const std::string& host_state,
+              NodeBarrier& barrier);
+
+  // What became of earlier saves; empty but for the leader.  Waits only if told to.
+  Result<std::vector<link::Saved>> Poll(Duration timeout);
+  bool InFlight() const;
+
+ private:
+  static constexpr std::size_t kStages = 2;
+  struct Stage {
+    std::string name;
+    Memory::Region region;
+    bool in_use = false;
+    std::optional<std::uint64_t> step;  // Unknown when a former attempt's save uses it.
+  };
+
+  Status AwaitFree(Stage& stage);
+  void CopyMyPart(const Stage& stage, const StateView& state) const;
+
+  std::vector<CheckpointTensor> shard_;
+  std::size_t bytes_ = 0;
+  std::uint32_t local_rank_ = 0;
+  std::uint32_t local_size_ = 1;
+  CheckpointSink* sink_ = nullptr;
+  std::array<Stage, kStages> stages_;
+  std::uint64_t saves_ = 0;
+  std::vector<link::Saved> unread_;  // Learned while waiting for a free stage.
+};
+
+}  // namespace muster

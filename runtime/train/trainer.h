@@ -1,0 +1,122 @@
+// The data-parallel training loop of one rank.
+//
+// The ranks of a node share parameters, optimizer state and gradients in one arena (arena.h).  A
+// step: every rank computes its micro-batches | barrier | every lane sums its buckets (reducer.h) |
+// barrier | clip by the global norm, AdamW on the lane's buckets | barrier.  All sums have one
+// canonical order, so the bits do not depend on the number of ranks and nodes.
+//
+// An attempt goes on from the newest whole state in some node's memory, else from the newest
+// commit, else from the seed.  One thread a rank.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "runtime/base/clock.h"
+#include "runtime/base/link.h"
+#include "runtime/comm/barrier_posix.h"
+#include "runtime/comm/process_group.h"
+#include "runtime/train/arena.h"
+#include "runtime/train/checkpoint.h"
+#include "runtime/train/host_state.h"
+#include "runtime/train/memory.h"
+#include "runtime/train/model.h"
+#include "runtime/train/optimizer.h"
+#include "runtime/train/reducer.h"
+#include "runtime/train/stager.h"
+
+namespace muster {
+
+struct TrainOptions {
+  std::uint64_t steps = 0;       // Of the whole run; the learning rate's schedule ends there.
+  std::uint64_t stop_after = 0;  // Stop as if asked to after this step; 0: do not.
+  std::uint32_t micro_batches = 16;
+  std::uint64_t seed = 42;
+  std::uint64_t checkpoint_every = 0;  // Steps; 0: only when stopped and at the end.
+  OptimizerConfig optimizer;
+  RunFacts facts;             // Of the model and its data: what must be equal to go on.
+  std::uint32_t attempt = 0;  // Of the job: grows with each restart in the same memory.
+};
+
+// The world around the loop of one rank.
+class TrainHost {
+ public:
+  virtual ~TrainHost() = default;
+  // Somebody asked for an end: finish the step, checkpoint, leave.
+  virtual bool StopRequested() = 0;
+  // After each step.  Must not block.
+  virtual void Report(const link::Progress& progress, double loss_ema) = 0;
+  // A line for people, said once per job.
+  virtual void Say(const std::string& line) = 0;
+};
+
+class Trainer {
+ public:
+  struct Parts {
+    Model& model;
+    ProcessGroup& group;
+    Memory& memory;
+    CheckpointSink* sink = nullptr;  // Null: this run keeps no checkpoints.
+    TrainHost& host;
+    Clock& clock;
+    Place place;
+  };
+
+  // Collective.  The parts outlive the trainer.
+  static Result<std::unique_ptr<Trainer>> Start(TrainOptions options, Parts parts);
+
+  // Trains to the end, or to the step after which somebody asked to stop.
+  Status Run();
+
+  bool stopped() const { return stopped_; }
+  std::uint64_t step() const { return step_; }
+  std::uint64_t first_step() const { return first_step_; }
+  double loss_ema() const { return state_.header().loss_ema; }
+  const float* parameters() const { return state_.parameters(); }
+  const Layout& layout() const { return layout_; }
+  const Topology& topology() const { return topology_; }
+
+ private:
+  Trainer(TrainOptions options, Parts parts, Layout layout, Topology topology);
+
+  Status OpenMemory();
+  Status Restore();
+  Status RestoreFromMemory(std::uint32_t source, std::uint64_t step);
+  Result<std::string> RestoreFromCommitOrStart();
+  // Ok if every rank is; else every rank fails.
+  Status Agree(Status mine);
+
+  Status Step();
+  void ComputeGradients();
+  void Update(double gradient_scale);
+  Status AwaitNode();
+  Status SaveCheckpoint();
+  Status TellSaves(Duration timeout);
+  Status FinishSaves();
+  bool leader() const { return topology_.leader(); }
+
+  const TrainOptions options_;
+  const Parts parts_;
+  const Layout layout_;
+  const Topology topology_;
+  const RunFacts facts_;  // The options' and the loop's own.
+
+  StateView state_;
+  GradientView gradients_;
+  std::optional<NodeBarrier> barrier_;
+  std::optional<GradientReducer> reducer_;
+  std::optional<CheckpointStager> stager_;
+  AccumulatePlan accumulate_;
+
+  std::uint64_t first_step_ = 0;
+  std::uint64_t step_ = 0;
+  std::optional<std::uint64_t> saved_step_;
+  bool stop_seen_ = false;
+  bool stopped_ = false;
+  bool save_failed_ = false;
+  Duration waited_{};  // In collectives, in this step.
+  std::string note_;   // For the next report.
+};
+
+}  // namespace muster

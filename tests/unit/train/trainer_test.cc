@@ -1,0 +1,306 @@
+#include "runtime/train/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <mutex>
+#include <thread>
+
+#include "runtime/comm/group_threads.h"
+#include "runtime/train/memory_threads.h"
+#include "runtime/train/sampler.h"
+
+namespace muster {
+namespace {
+
+// A model without sense but with bits: its gradient depends on the parameters, the step and the
+// micro-batch, over many magnitudes.
+class Chaos final : public Model {
+ public:
+  std::vector<TensorSpec> Tensors() const override {
+    return {{.name = "a", .shape = {300, 301}, .decay = true}, {.name = "b", .shape = {77777}}};
+  }
+  void Initialize(std::uint64_t seed, const Layout& layout, float* parameters) const override {
+    for (const auto& piece : layout.Pieces({0, layout.elements()})) {
+      for (std::size_t i = piece.range.begin; i < piece.range.end; ++i) {
+        parameters[i] = RandomNormal(seed, 1, i);
+      }
+    }
+  }
+  float Gradient(std::uint64_t step, std::uint32_t micro_batch, const Layout& layout,
+                 const float* parameters, float* gradient) override {
+    std::uint64_t word = RandomWord(5, step, micro_batch);
+    for (std::size_t i = 0; i < layout.elements(); ++i) {  // Padding: 0 times something.
+      word = word * 6364136223846793005U + 1442695040888963407U;
+      gradient[i] = parameters[i] * static_cast<float>(word >> 40U) * 1e-6F;
+    }
+    return static_cast<float>(word >> 40U) * 1e-7F;
+  }
+  std::uint64_t tokens_per_micro_batch() const override { return 1; }
+};
+
+class Quiet final : public TrainHost {
+ public:
+  bool StopRequested() override { return stop_at != 0 && seen + 1 >= stop_at; }
+  void Report(const link::Progress& progress, double) override { seen = progress.step; }
+  void Say(const std::string& line) override { said.push_back(line); }
+
+  std::uint64_t stop_at = 0;  // Asked to stop while this step runs.
+  std::uint64_t seen = 0;
+  std::vector<std::string> said;
+};
+
+// A store in memory, shared by the nodes: commits a step when every node's shard is there.
+class FakeStore {
+ public:
+  explicit FakeStore(std::size_t nodes) : nodes_(nodes) {}
+
+  void Save(const StagedShard& shard) {
+    std::lock_guard lock(mutex_);
+    auto& parts = pending_[shard.step];
+    for (std::size_t i = 0, at = 0; i < shard.tensors.size(); ++i) {
+      std::size_t size = 4;
+      for (const std::uint64_t extent : shard.tensors[i].shape) size *= extent;
+      const auto* from = shard.bytes.data() + at;
+      parts.tensors.push_back(shard.tensors[i]);
+      parts.bytes.insert(parts.bytes.end(), from, from + size);
+      at += size;
+    }
+    parts.host_state = shard.host_state;
+    if (++parts.nodes == nodes_) commits_[shard.step] = parts;
+  }
+  std::optional<LoadedCheckpoint> Newest() {
+    std::lock_guard lock(mutex_);
+    if (commits_.empty()) return std::nullopt;
+    const auto& [step, commit] = *commits_.rbegin();
+    return LoadedCheckpoint{.step = step,
+                            .tensors = commit.tensors,
+                            .host_state = commit.host_state,
+                            .bytes = commit.bytes};
+  }
+  std::vector<std::uint64_t> Steps() {
+    std::vector<std::uint64_t> steps;
+    for (const auto& [step, commit] : commits_) steps.push_back(step);
+    return steps;
+  }
+
+ private:
+  struct Commit {
+    std::size_t nodes = 0;
+    std::vector<link::StagedTensor> tensors;
+    std::vector<std::byte> bytes;
+    std::string host_state;
+  };
+  const std::size_t nodes_;
+  std::mutex mutex_;
+  std::map<std::uint64_t, Commit> pending_, commits_;
+};
+
+class FakeSink final : public CheckpointSink {
+ public:
+  explicit FakeSink(FakeStore& store) : store_(store) {}
+  Result<std::optional<LoadedCheckpoint>> Load() override { return store_.Newest(); }
+  Status Save(const StagedShard& shard) override {
+    store_.Save(shard);
+    saved_.push_back({.step = shard.step});
+    return {};
+  }
+  Result<std::vector<link::Saved>> Poll(Duration) override { return std::exchange(saved_, {}); }
+
+ private:
+  FakeStore& store_;
+  std::vector<link::Saved> saved_;
+};
+
+// A cluster of threads: each node has its own memory.
+struct Cluster {
+  Cluster(int node_count, int ranks_per_node)
+      : nodes(node_count), per_node(ranks_per_node), memories(static_cast<std::size_t>(nodes)) {}
+
+  const int nodes;
+  const int per_node;
+  std::vector<ThreadsMemory> memories;
+  FakeStore* store = nullptr;
+  std::uint64_t stop_at = 0;
+
+  struct End {
+    Status status;
+    std::uint64_t step = 0;
+    bool stopped = false;
+    std::vector<float> parameters;
+    double loss_ema = 0;
+    std::vector<std::string> said;
+  };
+
+  End Train(TrainOptions options) {
+    const int world = nodes * per_node;
+    ThreadsRendezvous rendezvous(world);
+    std::vector<End> ends(static_cast<std::size_t>(world));
+    std::vector<std::jthread> threads;
+    for (int rank = 0; rank < world; ++rank) {
+      threads.emplace_back([&, rank] {
+        ends[static_cast<std::size_t>(rank)] = TrainRank(options, rendezvous, rank);
+      });
+    }
+    threads.clear();
+    for (std::size_t r = 1; r < ends.size(); ++r) {
+      EXPECT_EQ(ends[r].status.ok(), ends[0].status.ok()) << ends[r].status.message();
+      EXPECT_EQ(ends[r].parameters, ends[0].parameters) << r;
+    }
+    return ends[0];
+  }
+
+ private:
+  End TrainRank(const TrainOptions& options, ThreadsRendezvous& rendezvous, int rank) {
+    Chaos model;
+    Quiet host;
+    host.stop_at = rank == nodes * per_node - 1 ? stop_at : 0;
+    const auto group = MakeThreadsGroup(rendezvous, rank);
+    std::optional<FakeSink> sink;
+    if (store != nullptr) sink.emplace(*store);
+    auto trainer = Trainer::Start(
+        options, {.model = model,
+                  .group = *group,
+                  .memory = memories[static_cast<std::size_t>(rank / per_node)],
+                  .sink = sink ? &*sink : nullptr,
+                  .host = host,
+                  .clock = RealClock(),
+                  .place = {.node = rank / per_node, .local_rank = rank % per_node}});
+    if (!trainer.ok()) return {.status = std::move(trainer).status()};
+    End end{.status = (*trainer)->Run()};
+    end.step = (*trainer)->step();
+    end.stopped = (*trainer)->stopped();
+    const float* parameters = (*trainer)->parameters();
+    end.parameters.assign(parameters, parameters + (*trainer)->layout().elements());
+    end.loss_ema = (*trainer)->loss_ema();
+    end.said = host.said;
+    EXPECT_TRUE(group->barrier().ok());
+    return end;
+  }
+};
+
+const TrainOptions kOptions{.steps = 5, .optimizer = {.warmup_steps = 2}};
+
+TEST(Trainer, AnyNumberOfRanksAndNodesGivesTheSameBits) {
+  const Cluster::End alone = Cluster(1, 1).Train(kOptions);
+  ASSERT_TRUE(alone.status.ok());
+  EXPECT_EQ(alone.step, 5U);
+  const std::pair<int, int> shapes[] = {{1, 2}, {1, 3}, {2, 1},  {2, 2}, {2, 3}, {3, 1}, {3, 2},
+                                        {5, 1}, {7, 1}, {1, 16}, {2, 8}, {4, 4}, {16, 1}};
+  for (const auto& [nodes, per_node] : shapes) {
+    const Cluster::End end = Cluster(nodes, per_node).Train(kOptions);
+    ASSERT_TRUE(end.status.ok()) << end.status.message();
+    EXPECT_EQ(std::memcmp(end.parameters.data(), alone.parameters.data(),
+                          alone.parameters.size() * sizeof(float)),
+              0)
+        << nodes << " x " << per_node;
+    EXPECT_EQ(end.loss_ema, alone.loss_ema);
+  }
+}
+
+TEST(Trainer, GoesOnFromMemoryWithTheSameBits) {
+  const Cluster::End undisturbed = Cluster(1, 1).Train(kOptions);
+  Cluster cluster(2, 2);
+  TrainOptions cut = kOptions;
+  cut.stop_after = 3;
+  EXPECT_TRUE(cluster.Train(cut).stopped);
+  TrainOptions again = kOptions;
+  again.attempt = 1;
+  const Cluster::End end = cluster.Train(again);
+  ASSERT_FALSE(end.said.empty());
+  EXPECT_EQ(end.said[0], "restored step 3 from memory");
+  EXPECT_EQ(end.parameters, undisturbed.parameters);
+  EXPECT_EQ(end.loss_ema, undisturbed.loss_ema);
+}
+
+TEST(Trainer, ANodeThatLostItsMemoryGetsTheStateFromAnother) {
+  const Cluster::End undisturbed = Cluster(1, 1).Train(kOptions);
+  for (const std::size_t lost : {0U, 1U}) {
+    Cluster cluster(2, 2);
+    TrainOptions cut = kOptions;
+    cut.stop_after = 3;
+    cluster.Train(cut);
+    // Zeros, as a new job daemon hands out.
+    auto state = cluster.memories[lost].Get("state", 1);
+    ASSERT_TRUE(state.ok());
+    const std::size_t bytes = StateView::Bytes(Layout(Chaos().Tensors()));
+    std::memset(state->bytes.data(), 0, bytes);
+    TrainOptions again = kOptions;
+    again.attempt = 1;
+    const Cluster::End end = cluster.Train(again);
+    EXPECT_EQ(end.parameters, undisturbed.parameters);
+    EXPECT_EQ(end.said.at(0), "restored step 3 from memory");
+  }
+}
+
+TEST(Trainer, AStateThatWasBeingUpdatedIsNotTrusted) {
+  FakeStore store(1);
+  Cluster cluster(1, 2);
+  cluster.store = &store;
+  TrainOptions cut = kOptions;
+  cut.checkpoint_every = 2;
+  cut.stop_after = 2;
+  cluster.Train(cut);
+  auto state = cluster.memories[0].Get("state", 1);
+  reinterpret_cast<StateHeader*>(state->bytes.data())->Set(StateWord::Kind::kUpdating, 2);
+  TrainOptions again = kOptions;
+  again.attempt = 1;
+  const Cluster::End end = cluster.Train(again);
+  EXPECT_EQ(end.said.at(0), "restored step 2 from a commit");
+  EXPECT_EQ(end.parameters, Cluster(1, 1).Train(kOptions).parameters);
+}
+
+TEST(Trainer, ACommitOfOneShapeIsContinuedByAnotherWithTheSameBits) {
+  const Cluster::End undisturbed = Cluster(1, 1).Train(kOptions);
+  FakeStore store(3);
+  Cluster before(3, 2);
+  before.store = &store;
+  TrainOptions cut = kOptions;
+  cut.checkpoint_every = 2;
+  cut.stop_after = 3;
+  ASSERT_TRUE(before.Train(cut).status.ok());
+  EXPECT_EQ(store.Steps(), (std::vector<std::uint64_t>{2, 3}));
+  Cluster after(1, 5);
+  after.store = &store;
+  const Cluster::End end = after.Train(kOptions);
+  EXPECT_EQ(end.said.at(0), "restored step 3 from a commit");
+  EXPECT_EQ(end.parameters, undisturbed.parameters);
+  EXPECT_EQ(end.loss_ema, undisturbed.loss_ema);
+}
+
+TEST(Trainer, ACommitOfAnotherRunIsRefusedOnEveryRank) {
+  FakeStore store(1);
+  Cluster before(1, 1);
+  before.store = &store;
+  TrainOptions other = kOptions;
+  other.facts["data_crc32c"] = "aaaaaaaa";
+  ASSERT_TRUE(before.Train(other).status.ok());
+  Cluster after(1, 3);
+  after.store = &store;
+  TrainOptions mine = kOptions;
+  mine.facts["data_crc32c"] = "bbbbbbbb";
+  const Cluster::End end = after.Train(mine);
+  EXPECT_EQ(end.status.code(), Code::kInvalid);
+  EXPECT_NE(end.status.message().find("aaaaaaaa"), std::string::npos);
+  EXPECT_NE(end.status.message().find("bbbbbbbb"), std::string::npos);
+}
+
+TEST(Trainer, OneRankThatIsAskedToStopStopsAllAfterTheSameStepWithACheckpoint) {
+  FakeStore store(2);
+  Cluster cluster(2, 2);
+  cluster.store = &store;
+  cluster.stop_at = 3;
+  const Cluster::End end = cluster.Train(kOptions);
+  EXPECT_TRUE(end.stopped);
+  EXPECT_EQ(end.step, 3U);
+  EXPECT_EQ(store.Steps(), (std::vector<std::uint64_t>{3}));
+}
+
+TEST(Trainer, MoreRanksThanMicroBatchesIsAnError) {
+  TrainOptions options = kOptions;
+  options.micro_batches = 2;
+  EXPECT_EQ(Cluster(1, 3).Train(options).status.code(), Code::kInvalid);
+}
+
+}  // namespace
+}  // namespace muster
