@@ -157,7 +157,7 @@ MUSTER_CLONES float CrossEntropy(std::size_t rows, std::size_t width, const std:
     const float target = logits[targets[row]];
     const float max = RowMax(width, logits);
     const float sum = ExpRow(width, max, logits);
-    loss += Log(static_cast<double>(sum)) + static_cast<double>(max - target);
+    loss += NaturalLog(static_cast<double>(sum)) + static_cast<double>(max - target);
     const float scale = share / sum;
     for (std::size_t i = 0; i < width; ++i) logits[i] *= scale;
     logits[targets[row]] -= share;
@@ -189,7 +189,7 @@ float Exp(float x) {
   return ExpOf(x);
 }
 
-double Log(double x) {
+double NaturalLog(double x) {
   auto bits = std::bit_cast<std::uint64_t>(x);
   auto exponent = static_cast<std::int64_t>(bits >> 52U) - 1023;
   bits = (bits & 0xFFFFFFFFFFFFFU) | (std::uint64_t{1023} << 52U);

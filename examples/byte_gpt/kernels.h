@@ -42,6 +42,6 @@ void FillRows(std::size_t rows, std::size_t width, const float* bias, const floa
 void SumRows(std::size_t rows, std::size_t width, const float* in, float* sums);
 
 float Exp(float x);
-double Log(double x);  // x > 0 and normal.
+double NaturalLog(double x);  // x > 0 and normal.
 
 }  // namespace muster

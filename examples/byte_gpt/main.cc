@@ -1,6 +1,4 @@
 // byte_gpt: trains a byte-level GPT data-parallel, the same bits on any number of ranks.
-#include <isa-l.h>
-
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <thread>
@@ -12,6 +10,8 @@
 #include "examples/byte_gpt/gemm.h"
 #include "examples/byte_gpt/options.h"
 #include "examples/byte_gpt/text_posix.h"
+#include "runtime/checkpoint/crc32c.h"
+#include "runtime/comm/barrier_posix.h"
 #include "runtime/comm/group_threads.h"
 #include "runtime/train/memory_threads.h"
 #include "runtime/train/stop_posix.h"
@@ -26,16 +26,10 @@ int Fail(const Status& status) {
 }
 
 RunFacts FactsOf(const GptConfig& config, const std::string& text) {
-  // crc32_iscsi keeps the plain register: the ones' complements are the standard's.
-  const std::uint32_t crc =
-      ~crc32_iscsi(reinterpret_cast<unsigned char*>(const_cast<char*>(text.data())),
-                   static_cast<int>(text.size()), 0xFFFFFFFFU);
-  char crc_text[16];
-  std::snprintf(crc_text, sizeof crc_text, "%08x", crc);
   return {{"model", "byte_gpt layers " + std::to_string(config.layers) + " width " +
                         std::to_string(config.width) + " heads " + std::to_string(config.heads) +
                         " context " + std::to_string(config.context)},
-          {"data_crc32c", crc_text},
+          {"data_crc32c", checkpoint::CrcText(checkpoint::Crc32c(text))},
           {"data_bytes", std::to_string(text.size())},
           {"gemm_kernels", GemmKernelFamily()}};
 }
@@ -67,18 +61,21 @@ Status TrainRank(const ByteGptOptions& options, const std::string& text, Process
   ByteModel model(config, text, options.seed);
   Clock& clock = RealClock();
   Console console(group.rank() == 0, options.steps, clock);
-  auto trainer = Trainer::Start({.steps = options.steps,
-                                 .stop_after = options.stop_after,
-                                 .micro_batches = options.micro_batches,
-                                 .seed = options.seed,
-                                 .checkpoint_every = options.checkpoint_every,
-                                 .facts = FactsOf(config, text)},
-                                {.model = model,
-                                 .group = group,
-                                 .memory = memory,
-                                 .host = console,
-                                 .clock = clock,
-                                 .place = place});
+  auto trainer = Trainer::Start(
+      {.steps = options.steps,
+       .stop_after = options.stop_after,
+       .micro_batches = options.micro_batches,
+       .seed = options.seed,
+       .checkpoint_every = options.checkpoint_every,
+       .facts = FactsOf(config, text)},
+      {.model = model,
+       .group = group,
+       .memory = memory,
+       .make_barrier = [](std::byte* bytes,
+                          std::uint32_t ranks) { return NodeBarrier::In(bytes, ranks, 0); },
+       .host = console,
+       .clock = clock,
+       .place = place});
   if (!trainer.ok()) return std::move(trainer).status();
   const TimePoint start = clock.Now();
   RETURN_IF_ERROR((*trainer)->Run());

@@ -40,6 +40,13 @@ NodeBarrier::NodeBarrier(Shared& shared, std::uint32_t ranks, std::uint32_t atte
   CHECK(ranks > 0 && ranks < 0xFFFFU);
 }
 
+std::unique_ptr<Barrier> NodeBarrier::In(std::byte* memory, std::uint32_t ranks,
+                                         std::uint32_t attempt) {
+  CHECK(reinterpret_cast<std::uintptr_t>(memory) % alignof(Shared) == 0);
+  // Nothing is constructed: another rank may be waiting there already.
+  return std::make_unique<NodeBarrier>(*reinterpret_cast<Shared*>(memory), ranks, attempt);
+}
+
 Status NodeBarrier::Wait() {
   const TimePoint deadline = RealClock().Now() + timeout_;
   std::uint64_t seen = shared_.word.load(std::memory_order_acquire);

@@ -9,15 +9,18 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/result.h"
+#include "runtime/comm/barrier.h"
 #include "runtime/comm/process_group.h"
 
 namespace muster {
 
-class NodeBarrier {
+class NodeBarrier final : public Barrier {
  public:
   // Lies in shared memory, 64-byte aligned; zeros are a valid start.
   struct alignas(64) Shared {
@@ -29,8 +32,10 @@ class NodeBarrier {
   NodeBarrier(Shared& shared, std::uint32_t ranks, std::uint32_t attempt,
               Duration timeout = kPeerTimeout);
 
-  // Everything that any rank wrote before its Wait is seen by all after theirs.
-  Status Wait();
+  // In memory that is 64-byte aligned and has at least sizeof(Shared) bytes.
+  static std::unique_ptr<Barrier> In(std::byte* memory, std::uint32_t ranks, std::uint32_t attempt);
+
+  Status Wait() override;
 
  private:
   Status Sleep(std::uint64_t round, TimePoint deadline);

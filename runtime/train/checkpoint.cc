@@ -24,22 +24,6 @@ std::vector<CheckpointTensor> CheckpointTensors(const Layout& layout) {
   return all;
 }
 
-std::vector<CheckpointTensor> ShardOf(const Layout& layout, std::uint32_t node,
-                                      std::uint32_t nodes) {
-  const std::vector<CheckpointTensor> all = CheckpointTensors(layout);
-  std::size_t total = 0;
-  for (const CheckpointTensor& tensor : all) total += tensor.elements;
-  std::vector<CheckpointTensor> shard;
-  std::size_t before = 0;
-  for (const CheckpointTensor& tensor : all) {
-    // The node in whose equal part of the bytes the tensor's middle lies.
-    const std::size_t middle = before + tensor.elements / 2;
-    if (middle * nodes / total == node) shard.push_back(tensor);
-    before += tensor.elements;
-  }
-  return shard;
-}
-
 Status RestoreTensors(const LoadedCheckpoint& checkpoint, const Layout& layout,
                       std::span<float* const> arrays) {
   std::map<std::string, std::pair<const link::StagedTensor*, std::size_t>> found;

@@ -1,8 +1,8 @@
 // Where the loop hands its checkpoints to, and where it gets one back from.
 //
-// A node's shard is a deterministic, byte-balanced part of the tensors; one rank of the node (its
-// leader) speaks to the sink.  The tensors' bytes lie one after the other in a staging memory that
-// stays as it is until the sink has said how the save went.
+// A node's shard is its even part of the tensors' bytes (checkpoint::ShareOf); one rank of the node
+// (its leader) speaks to the sink.  The tensors' bytes lie one after the other in a staging memory
+// that stays as it is until the sink has said how the save went.
 #pragma once
 
 #include <cstddef>
@@ -61,10 +61,6 @@ struct CheckpointTensor {
 };
 
 std::vector<CheckpointTensor> CheckpointTensors(const Layout& layout);
-
-// Node `node`'s part of them, of `nodes`.
-std::vector<CheckpointTensor> ShardOf(const Layout& layout, std::uint32_t node,
-                                      std::uint32_t nodes);
 
 // Checks that `checkpoint` has exactly the tensors of `layout`, and copies them to the three
 // arrays.

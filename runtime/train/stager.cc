@@ -4,23 +4,24 @@
 #include <cstring>
 
 #include "runtime/base/check.h"
+#include "runtime/comm/process_group.h"
 
 namespace muster {
 
 Result<CheckpointStager> CheckpointStager::Open(const Layout& layout, const Topology& topology,
                                                 Memory& memory, CheckpointSink* sink) {
   CheckpointStager stager;
-  stager.shard_ = ShardOf(layout, topology.node(), topology.nodes());
-  for (const CheckpointTensor& tensor : stager.shard_) {
-    stager.bytes_ += tensor.elements * sizeof(float);
-  }
+  stager.tensors_ = CheckpointTensors(layout);
+  std::vector<link::StagedTensor> whole;
+  for (const CheckpointTensor& tensor : stager.tensors_) whole.push_back(tensor.tensor);
+  stager.share_ = checkpoint::ShareOf(whole, topology.node(), topology.nodes());
   stager.local_rank_ = topology.local_rank();
   stager.local_size_ = topology.local_size();
   stager.sink_ = sink;
   for (std::size_t i = 0; i < kStages; ++i) {
     Stage& stage = stager.stages_[i];
     stage.name = "stage" + std::to_string(i);
-    auto region = memory.Get(stage.name, std::max<std::size_t>(stager.bytes_, 1));
+    auto region = memory.Get(stage.name, std::max<std::size_t>(stager.bytes(), 1));
     if (!region.ok()) return std::move(region).status().While("staging memory");
     stage.region = *region;
     stage.in_use = sink != nullptr && region->busy;
@@ -29,7 +30,7 @@ Result<CheckpointStager> CheckpointStager::Open(const Layout& layout, const Topo
 }
 
 Status CheckpointStager::Save(std::uint64_t step, const StateView& state,
-                              const std::string& host_state, NodeBarrier& barrier) {
+                              const std::string& host_state, Barrier& barrier) {
   Stage& stage = stages_[saves_++ % kStages];
   if (sink_ != nullptr) RETURN_IF_ERROR(AwaitFree(stage));
   RETURN_IF_ERROR(barrier.Wait());
@@ -38,26 +39,27 @@ Status CheckpointStager::Save(std::uint64_t step, const StateView& state,
   if (sink_ == nullptr) return {};
   StagedShard shard{.step = step,
                     .memory = stage.name,
-                    .bytes = stage.region.bytes.first(bytes_),
+                    .bytes = stage.region.bytes.first(bytes()),
+                    .tensors = share_.boxes,
                     .host_state = host_state};
-  for (const CheckpointTensor& tensor : shard_) shard.tensors.push_back(tensor.tensor);
   stage.in_use = true;
   stage.step = step;
   return sink_->Save(shard);
 }
 
 void CheckpointStager::CopyMyPart(const Stage& stage, const StateView& state) const {
-  const std::size_t begin = bytes_ * local_rank_ / local_size_;
-  const std::size_t end = bytes_ * (local_rank_ + 1) / local_size_;
+  const std::size_t begin = share_.begin + bytes() * local_rank_ / local_size_;
+  const std::size_t end = share_.begin + bytes() * (local_rank_ + 1) / local_size_;
   std::size_t at = 0;
-  for (const CheckpointTensor& tensor : shard_) {
+  for (const CheckpointTensor& tensor : tensors_) {
     const std::size_t size = tensor.elements * sizeof(float);
     const std::size_t from = std::max(at, begin);
     const std::size_t to = std::min(at + size, end);
     if (from < to) {
       const auto* source =
           reinterpret_cast<const std::byte*>(state.array(tensor.array) + tensor.offset);
-      std::memcpy(stage.region.bytes.data() + from, source + (from - at), to - from);
+      std::memcpy(stage.region.bytes.data() + (from - share_.begin), source + (from - at),
+                  to - from);
     }
     at += size;
   }

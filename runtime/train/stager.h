@@ -10,7 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "runtime/comm/barrier_posix.h"
+#include "runtime/checkpoint/box.h"
+#include "runtime/comm/barrier.h"
 #include "runtime/train/arena.h"
 #include "runtime/train/checkpoint.h"
 #include "runtime/train/memory.h"
@@ -26,7 +27,7 @@ class CheckpointStager {
 
   // Collective within the node; at a step boundary.
   Status Save(std::uint64_t step, const StateView& state, const std::string& host_state,
-              NodeBarrier& barrier);
+              Barrier& barrier);
 
   // What became of earlier saves; empty but for the leader.  Waits only if told to.
   Result<std::vector<link::Saved>> Poll(Duration timeout);
@@ -41,11 +42,12 @@ class CheckpointStager {
     std::optional<std::uint64_t> step;  // Unknown when a former attempt's save uses it.
   };
 
+  std::size_t bytes() const { return share_.end - share_.begin; }
   Status AwaitFree(Stage& stage);
   void CopyMyPart(const Stage& stage, const StateView& state) const;
 
-  std::vector<CheckpointTensor> shard_;
-  std::size_t bytes_ = 0;
+  std::vector<CheckpointTensor> tensors_;  // All of the checkpoint.
+  checkpoint::Share share_;                // This node's part of their bytes.
   std::uint32_t local_rank_ = 0;
   std::uint32_t local_size_ = 1;
   CheckpointSink* sink_ = nullptr;

@@ -9,13 +9,14 @@
 // commit, else from the seed.  One thread a rank.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/link.h"
-#include "runtime/comm/barrier_posix.h"
+#include "runtime/comm/barrier.h"
 #include "runtime/comm/process_group.h"
 #include "runtime/train/arena.h"
 #include "runtime/train/checkpoint.h"
@@ -35,9 +36,12 @@ struct TrainOptions {
   std::uint64_t seed = 42;
   std::uint64_t checkpoint_every = 0;  // Steps; 0: only when stopped and at the end.
   OptimizerConfig optimizer;
-  RunFacts facts;             // Of the model and its data: what must be equal to go on.
-  std::uint32_t attempt = 0;  // Of the job: grows with each restart in the same memory.
+  RunFacts facts;  // Of the model and its data: what must be equal to go on.
 };
+
+// Makes the barrier of the `ranks` of this node and this attempt, in 64 bytes that they share.
+using BarrierMaker =
+    std::function<std::unique_ptr<Barrier>(std::byte* memory, std::uint32_t ranks)>;
 
 // The world around the loop of one rank.
 class TrainHost {
@@ -57,6 +61,7 @@ class Trainer {
     Model& model;
     ProcessGroup& group;
     Memory& memory;
+    BarrierMaker make_barrier;
     CheckpointSink* sink = nullptr;  // Null: this run keeps no checkpoints.
     TrainHost& host;
     Clock& clock;
@@ -104,7 +109,7 @@ class Trainer {
 
   StateView state_;
   GradientView gradients_;
-  std::optional<NodeBarrier> barrier_;
+  std::unique_ptr<Barrier> barrier_;
   std::optional<GradientReducer> reducer_;
   std::optional<CheckpointStager> stager_;
   AccumulatePlan accumulate_;

@@ -40,7 +40,7 @@ std::string OfStep(std::uint64_t step) {
 
 Trainer::Trainer(TrainOptions options, Parts parts, Layout layout, Topology topology)
     : options_(std::move(options)),
-      parts_(parts),
+      parts_(std::move(parts)),
       layout_(std::move(layout)),
       topology_(std::move(topology)),
       facts_(AllFacts(options_, layout_)),
@@ -53,8 +53,8 @@ Result<std::unique_ptr<Trainer>> Trainer::Start(TrainOptions options, Parts part
                                          std::as_writable_bytes(std::span(places))));
   auto topology = Topology::Make(places, parts.group.rank(), options.micro_batches);
   if (!topology.ok()) return std::move(topology).status();
-  std::unique_ptr<Trainer> trainer(
-      new Trainer(std::move(options), parts, Layout(parts.model.Tensors()), *std::move(topology)));
+  std::unique_ptr<Trainer> trainer(new Trainer(
+      std::move(options), std::move(parts), Layout(parts.model.Tensors()), *std::move(topology)));
   RETURN_IF_ERROR(trainer->Agree(trainer->OpenMemory()));
   RETURN_IF_ERROR(trainer->Restore());
   return trainer;
@@ -74,9 +74,7 @@ Status Trainer::OpenMemory() {
   if (!state.ok()) return std::move(state).status().While("memory for parameters");
   gradients_ = GradientView(gradients->bytes, layout_, topology_);
   state_ = StateView(state->bytes, layout_);
-  // Nothing is constructed here: another rank may be at the barrier already.
-  barrier_.emplace(*reinterpret_cast<NodeBarrier::Shared*>(gradients_.barrier()),
-                   topology_.local_size(), options_.attempt);
+  barrier_ = parts_.make_barrier(gradients_.barrier(), topology_.local_size());
   reducer_.emplace(layout_, topology_, gradients_, parts_.group);
   if (parts_.sink == nullptr) return {};
   auto stager =

@@ -60,20 +60,6 @@ const Layout& SomeLayout() {
   return layout;
 }
 
-TEST(Shards, OfAnyNumberOfNodesTileTheTensors) {
-  const auto all = CheckpointTensors(SomeLayout());
-  EXPECT_EQ(all.size(), 9U);
-  for (std::uint32_t nodes = 1; nodes <= 5; ++nodes) {
-    std::multiset<std::string> names;
-    for (std::uint32_t node = 0; node < nodes; ++node) {
-      for (const auto& tensor : ShardOf(SomeLayout(), node, nodes))
-        names.insert(tensor.tensor.name);
-    }
-    EXPECT_EQ(names.size(), all.size()) << nodes;
-    for (const auto& tensor : all) EXPECT_EQ(names.count(tensor.tensor.name), 1U);
-  }
-}
-
 struct Saved {
   std::vector<float> bytes;
   LoadedCheckpoint checkpoint;
@@ -90,7 +76,7 @@ Saved SaveAll(const std::vector<std::vector<float>>& arrays) {
   return saved;
 }
 
-TEST(Shards, RestoreGivesBackEveryTensor) {
+TEST(Checkpoint, RestoreGivesBackEveryTensor) {
   std::vector<std::vector<float>> arrays(3, std::vector<float>(SomeLayout().elements()));
   float next = 0;
   for (const CheckpointTensor& tensor : CheckpointTensors(SomeLayout())) {
@@ -104,7 +90,7 @@ TEST(Shards, RestoreGivesBackEveryTensor) {
   EXPECT_EQ(restored, arrays);
 }
 
-TEST(Shards, RestoreRefusesAnotherModelsTensors) {
+TEST(Checkpoint, RestoreRefusesAnotherModelsTensors) {
   std::vector<std::vector<float>> arrays(3, std::vector<float>(SomeLayout().elements()));
   float* const to[] = {arrays[0].data(), arrays[1].data(), arrays[2].data()};
   Saved renamed = SaveAll(arrays);

@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <mutex>
+#include <map>
 #include <thread>
 
+#include "runtime/base/mutex.h"
+#include "runtime/checkpoint/box.h"
+#include "runtime/comm/barrier_posix.h"
 #include "runtime/comm/group_threads.h"
 #include "runtime/train/memory_threads.h"
 #include "runtime/train/sampler.h"
@@ -56,29 +59,39 @@ class FakeStore {
   explicit FakeStore(std::size_t nodes) : nodes_(nodes) {}
 
   void Save(const StagedShard& shard) {
-    std::lock_guard lock(mutex_);
-    auto& parts = pending_[shard.step];
-    for (std::size_t i = 0, at = 0; i < shard.tensors.size(); ++i) {
-      std::size_t size = 4;
-      for (const std::uint64_t extent : shard.tensors[i].shape) size *= extent;
-      const auto* from = shard.bytes.data() + at;
-      parts.tensors.push_back(shard.tensors[i]);
-      parts.bytes.insert(parts.bytes.end(), from, from + size);
+    MutexLock lock(mutex_);
+    Commit& commit = pending_[shard.step];
+    std::size_t at = 0;
+    for (const link::StagedTensor& box : shard.tensors) {
+      auto& whole = commit.tensors[box.name];
+      if (whole.bytes.empty()) {
+        whole.tensor = checkpoint::WholeTensor(box.name, box.dtype, box.global_shape);
+        whole.bytes.resize(checkpoint::BoxBytes(whole.tensor));
+      }
+      const std::size_t size = checkpoint::BoxBytes(box);
+      checkpoint::CopyIntoWhole(box, 0, shard.bytes.subspan(at, size), whole.bytes);
       at += size;
     }
-    parts.host_state = shard.host_state;
-    if (++parts.nodes == nodes_) commits_[shard.step] = parts;
+    EXPECT_EQ(at, shard.bytes.size());
+    commit.host_state = shard.host_state;
+    if (++commit.nodes == nodes_) commits_[shard.step] = commit;
   }
   std::optional<LoadedCheckpoint> Newest() {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (commits_.empty()) return std::nullopt;
     const auto& [step, commit] = *commits_.rbegin();
-    return LoadedCheckpoint{.step = step,
-                            .tensors = commit.tensors,
-                            .host_state = commit.host_state,
-                            .bytes = commit.bytes};
+    LoadedCheckpoint loaded{.step = step, .host_state = commit.host_state};
+    auto bytes = std::make_shared<std::vector<std::byte>>();
+    for (const auto& [name, whole] : commit.tensors) {
+      loaded.tensors.push_back(whole.tensor);
+      bytes->insert(bytes->end(), whole.bytes.begin(), whole.bytes.end());
+    }
+    loaded.bytes = *bytes;
+    loaded.owner = bytes;
+    return loaded;
   }
   std::vector<std::uint64_t> Steps() {
+    MutexLock lock(mutex_);
     std::vector<std::uint64_t> steps;
     for (const auto& [step, commit] : commits_) steps.push_back(step);
     return steps;
@@ -86,14 +99,18 @@ class FakeStore {
 
  private:
   struct Commit {
+    struct Whole {
+      link::StagedTensor tensor;
+      std::vector<std::byte> bytes;
+    };
     std::size_t nodes = 0;
-    std::vector<link::StagedTensor> tensors;
-    std::vector<std::byte> bytes;
+    std::map<std::string, Whole> tensors;
     std::string host_state;
   };
   const std::size_t nodes_;
-  std::mutex mutex_;
-  std::map<std::uint64_t, Commit> pending_, commits_;
+  Mutex mutex_;
+  std::map<std::uint64_t, Commit> pending_ GUARDED_BY(mutex_);
+  std::map<std::uint64_t, Commit> commits_ GUARDED_BY(mutex_);
 };
 
 class FakeSink final : public CheckpointSink {
@@ -122,6 +139,7 @@ struct Cluster {
   std::vector<ThreadsMemory> memories;
   FakeStore* store = nullptr;
   std::uint64_t stop_at = 0;
+  std::uint32_t attempt = 0;
 
   struct End {
     Status status;
@@ -162,6 +180,10 @@ struct Cluster {
         options, {.model = model,
                   .group = *group,
                   .memory = memories[static_cast<std::size_t>(rank / per_node)],
+                  .make_barrier =
+                      [this](std::byte* memory, std::uint32_t ranks) {
+                        return NodeBarrier::In(memory, ranks, attempt);
+                      },
                   .sink = sink ? &*sink : nullptr,
                   .host = host,
                   .clock = RealClock(),
@@ -204,9 +226,8 @@ TEST(Trainer, GoesOnFromMemoryWithTheSameBits) {
   TrainOptions cut = kOptions;
   cut.stop_after = 3;
   EXPECT_TRUE(cluster.Train(cut).stopped);
-  TrainOptions again = kOptions;
-  again.attempt = 1;
-  const Cluster::End end = cluster.Train(again);
+  cluster.attempt = 1;
+  const Cluster::End end = cluster.Train(kOptions);
   ASSERT_FALSE(end.said.empty());
   EXPECT_EQ(end.said[0], "restored step 3 from memory");
   EXPECT_EQ(end.parameters, undisturbed.parameters);
@@ -225,9 +246,8 @@ TEST(Trainer, ANodeThatLostItsMemoryGetsTheStateFromAnother) {
     ASSERT_TRUE(state.ok());
     const std::size_t bytes = StateView::Bytes(Layout(Chaos().Tensors()));
     std::memset(state->bytes.data(), 0, bytes);
-    TrainOptions again = kOptions;
-    again.attempt = 1;
-    const Cluster::End end = cluster.Train(again);
+    cluster.attempt = 1;
+    const Cluster::End end = cluster.Train(kOptions);
     EXPECT_EQ(end.parameters, undisturbed.parameters);
     EXPECT_EQ(end.said.at(0), "restored step 3 from memory");
   }
@@ -243,9 +263,8 @@ TEST(Trainer, AStateThatWasBeingUpdatedIsNotTrusted) {
   cluster.Train(cut);
   auto state = cluster.memories[0].Get("state", 1);
   reinterpret_cast<StateHeader*>(state->bytes.data())->Set(StateWord::Kind::kUpdating, 2);
-  TrainOptions again = kOptions;
-  again.attempt = 1;
-  const Cluster::End end = cluster.Train(again);
+  cluster.attempt = 1;
+  const Cluster::End end = cluster.Train(kOptions);
   EXPECT_EQ(end.said.at(0), "restored step 2 from a commit");
   EXPECT_EQ(end.parameters, Cluster(1, 1).Train(kOptions).parameters);
 }
