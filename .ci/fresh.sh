@@ -24,6 +24,7 @@ Fresh() {
   # /var/tmp: larger than a /tmp in memory.  Not "muster-": what runs inside may look for that.
   local root
   root=$(mktemp -d /var/tmp/fresh-muster-XXXXXX)
+  chmod 755 "$root"
   # shellcheck disable=SC2064
   [[ $keep -eq 1 ]] || trap "rm -rf --one-file-system '$root'" EXIT
   Say "fresh: a minimal Debian 12 in $root, commit $(git rev-parse --short HEAD), as $user:" \
