@@ -1,22 +1,21 @@
 # Part of ./dev: finds what muster left on this machine, by its names, and removes it.
 
-readonly kCookie=MUSTER_CLUSTER_COOKIE=
+# What every process of a cluster, or at least of a job, has in its environment.
+readonly kCookie='^MUSTER_(CLUSTER|JOB)_COOKIE='
 
-# The processes that carry a cluster's cookie in their environment, except us and our parents.
+# The processes that carry a cookie, except us and our parents.
 OurProcesses() {
   local environ pid parent=$BASHPID parents=" "
   while [[ "$parent" -gt 1 ]]; do
     parents+="$parent "
     parent=$(awk '/^PPid:/ { print $2 }' "/proc/$parent/status" 2>/dev/null || echo 0)
   done
-  for environ in /proc/[0-9]*/environ; do
+  # -z: the entries of an environment end in a zero byte.
+  { grep -lzE "$kCookie" /proc/[0-9]*/environ 2>/dev/null || true; } | while read -r environ; do
     pid=${environ#/proc/}
     pid=${pid%/environ}
-    [[ "$parents" != *" $pid "* ]] || continue
-    if tr '\0' '\n' 2>/dev/null <"$environ" | grep -q "^$kCookie"; then
-      printf '%s\n' "$pid"
-    fi
-  done 2>/dev/null
+    [[ "$parents" == *" $pid "* ]] || printf '%s\n' "$pid"
+  done
 }
 
 OurNamespaces() { ip netns list 2>/dev/null | awk '/^muster-/ { print $1 }'; }

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# ./dev and the parts of CI do what they say: bad input, counting, and finding what was left behind.
+# usage: dev_test.sh ROOT_OF_THE_REPOSITORY
+set -uo pipefail
+cd "$1" || exit 1
+work=$(mktemp -d /tmp/muster-test-$$-XXXXXX)
+trap 'rm -rf "$work"' EXIT
+passed=0 failed=0 skipped=0
+
+# Expect NAME STATUS WORDS COMMAND...: the command ends with STATUS, and its output has WORDS.
+Expect() {
+  local name=$1 status=$2 words=$3 output rc=0
+  shift 3
+  output=$("$@" 2>&1 </dev/null) || rc=$?
+  if [[ $rc -eq $status && "$output" == *"$words"* ]]; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    printf '%s: wanted status %s and "%s", got %s and:\n%s\n' "$name" "$status" "$words" "$rc" "$output"
+  fi
+}
+
+for script in dev .ci/run .ci/*.sh tests/rules/*.sh; do
+  Expect "$script is bash" 0 '' bash -n "$script"
+done
+for verb in setup build test demo bench soak lint fmt mutations fresh clean gpu; do
+  Expect "help knows $verb" 0 "  $verb" ./dev help
+done
+Expect 'an unknown verb is the mistake of the user' 2 "did you mean 'test'" ./dev tets
+Expect 'a word that is like no verb suggests none' 2 "unknown verb 'frobnicate' (" ./dev frobnicate
+Expect 'what is not built is not passed' 1 'not built yet' ./dev gpu
+Expect 'lint knows its arguments' 2 "unknown argument '--al'" ./dev lint --al
+Expect 'clean knows its arguments' 2 "unknown argument '--chek'" ./dev clean --chek
+Expect 'fresh knows its arguments' 2 "unknown argument '--kep'" ./dev fresh --kep
+Expect 'README begins with the two commands' 0 $'./dev demo\n./dev test' \
+  bash -c 'source .ci/fresh.sh; ReadmeCommands'
+
+# ---- count.sh ------------------------------------------------------------------------------------
+
+cat >"$work/log" <<'TEXT'
+1/4 Testing: a_test
+[==========] 5 tests from 1 test suite ran. (0 ms total)
+[  PASSED  ] 3 tests.
+[  SKIPPED ] 1 test, listed below:
+[  FAILED  ] 1 test, listed below:
+Test Failed.
+2/4 Testing: crashes
+[ RUN      ] A.B
+Test Failed.
+3/4 Testing: script
+Test Passed.
+4/4 Testing: not_built
+TEXT
+Expect 'tests are counted, crashes too' 0 '4 passed, 3 failed, 1 skipped' bash .ci/count.sh "$work/log"
+: >"$work/empty"
+Expect 'no test is no success' 1 '0 passed, 0 failed, 0 skipped' bash .ci/count.sh "$work/empty"
+Expect 'no log is no success' 1 'no tests were run' bash .ci/count.sh "$work/none"
+
+# ---- clean ---------------------------------------------------------------------------------------
+
+# In namespaces of its own, so that it finds only what is planted here.
+cat >"$work/plant" <<'TEXT'
+mount -t tmpfs none /dev/shm && mount -t tmpfs none /run && mount -t tmpfs none /sys/fs/cgroup
+mount -t tmpfs none /tmp && mkdir -p /tmp/muster-0/mounted /sys/fs/cgroup/muster-a/ranks
+ip netns add muster-n0 && ip link add muster-br type bridge
+mount -t tmpfs none /tmp/muster-0/mounted && touch /dev/shm/muster-b
+MUSTER_JOB_COOKIE=x sleep 600 &
+./dev clean --check; echo "first: $?"
+./dev clean >/dev/null; echo "removing: $?"
+./dev clean --check; echo "then: $?"
+TEXT
+if [[ $(id -u) -eq 0 ]]; then
+  # The script lies in the /tmp that it covers, so it is read before.
+  script=$(cat "$work/plant")
+  unshare -mpfn --mount-proc --propagation private bash -c "$script" >"$work/cleaned" 2>&1
+  for thing in 'process' 'namespace muster-n0' 'interface muster-br' 'mount /tmp/muster-0/mounted' \
+    'cgroup /sys/fs/cgroup/muster-a' 'file /dev/shm/muster-b' 'file /tmp/muster-0' 'first: 1' \
+    'removing: 0' 'then: 0'; do
+    Expect "clean: $thing" 0 "$thing" cat "$work/cleaned"
+  done
+else
+  echo 'skipped: clean needs root'
+  skipped=1
+fi
+
+printf '[  PASSED  ] %d tests\n' "$passed"
+[[ $skipped -eq 0 ]] || printf '[  SKIPPED ] %d test\n' "$skipped"
+[[ $failed -eq 0 ]] || printf '[  FAILED  ] %d tests\n' "$failed"
+exit $((failed > 0))
