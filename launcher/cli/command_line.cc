@@ -1,0 +1,290 @@
+#include "launcher/cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <functional>
+
+#include "launcher/cli/duration.h"
+#include "launcher/cli/exit_status.h"
+#include "launcher/cli/mistakes.h"
+#include "runtime/base/text.h"
+
+namespace muster {
+namespace {
+
+constexpr const char* kVersion = "muster 0.1.0";
+
+std::string CheckName(const std::string& text) {
+  return IsName(text) ? ""
+                      : "takes letters, digits, '.', '-' and '_', at most 63; found '" + text + "'";
+}
+std::string CheckAbsolute(const std::string& text) {
+  return !text.empty() && text[0] == '/' ? "" : "must begin with /; found '" + text + "'";
+}
+std::string CheckSignal(const std::string& text) {
+  return ParseSignal(text) != 0
+             ? ""
+             : "'" + text + "' is no signal; give a number 1..64 or a name such as TERM or USR1";
+}
+
+// One invocation's view: verbs bind their options to a fresh command, and the last one parsed wins.
+class CommandLine {
+ public:
+  CommandLine() : app_("muster runs distributed training on clusters of GPU servers.", "muster") {
+    app_.require_subcommand(0, 1);
+    app_.set_version_flag("--version", kVersion);
+    app_.set_help_flag("-h,--help", "Print this help");
+    app_.get_formatter()->column_width(32);
+    app_.footer("Exit status of `run` and `wait`: the job's own. See `muster VERB --help`.");
+    Add<RunCommand>("run", "Run a program on the cluster and stream its output",
+                    "muster run -N 2 --ranks-per-node 8 -- python3 train.py", &CommandLine::Run);
+    Add<SubmitCommand>("submit", "Submit a job file", "muster submit job.yaml", &CommandLine::File);
+    Add<PlanCommand>("plan", "Check a job file and say where it would run", "muster plan job.yaml",
+                     &CommandLine::File);
+    Add<ListCommand>("list", "List jobs", "muster list --all", &CommandLine::List);
+    Add<ShowCommand>("show", "Show one job", "muster show 7", &CommandLine::Job);
+    Add<WhyCommand>("why", "Say why a job is where it is", "muster why 7", &CommandLine::Job);
+    Add<LogsCommand>("logs", "Print what a job's ranks wrote", "muster logs -f --rank 0 7",
+                     &CommandLine::Logs);
+    Add<WaitCommand>("wait", "Wait until a job ended; leave with its exit status", "muster wait 7",
+                     &CommandLine::Job);
+    Add<CancelCommand>("cancel", "End a job, with grace", "muster cancel 7", &CommandLine::Cancel);
+    Add<SignalCommand>("signal", "Send a signal to every rank of a job", "muster signal 7 USR1",
+                       &CommandLine::Signal);
+    Add<NodesCommand>("nodes", "List nodes", "muster nodes", &CommandLine::Nothing);
+    Add<DrainCommand>("drain", "Take a node out of use", "muster drain n3 --reason 'bad fan'",
+                      &CommandLine::Drain);
+    Add<ResumeCommand>("resume", "Take a drained node back into use", "muster resume n3",
+                       &CommandLine::Resume);
+    Add<UpCommand>("up", "Start a cluster on this host, in the background",
+                   "muster up --nodes 2 --slots 8", &CommandLine::Up);
+    Add<DownCommand>("down", "End a cluster that `muster up` started, and its jobs", "muster down",
+                     &CommandLine::Down);
+    Add<CoordinatorCommand>("coordinator", "Decide for a cluster (in the foreground)",
+                            "muster coordinator --config cluster.yaml", &CommandLine::Coordinator);
+    Add<AgentCommand>("agent", "Serve one node of a cluster (in the foreground)",
+                      "muster agent --state DIR --node n0 --coordinator 10.0.0.1:7077",
+                      &CommandLine::Agent);
+    Add<KeeperCommand>("keeper", "", "", &CommandLine::Keeper)->group("");
+  }
+
+  Parsed Parse(std::vector<std::string> arguments) {
+    const auto dashes = std::find(arguments.begin(), arguments.end(), "--");
+    if (dashes != arguments.end()) {
+      program_.assign(dashes + 1, arguments.end());
+      has_dashes_ = true;
+      arguments.erase(dashes, arguments.end());
+    }
+    if (Parsed unknown = UnknownVerb(arguments); !unknown.text.empty()) return unknown;
+    std::reverse(arguments.begin(), arguments.end());  // As CLI11 wants them.
+    try {
+      app_.parse(arguments);
+    } catch (const CLI::CallForAllHelp&) {
+      return {{}, app_.help("", CLI::AppFormatMode::All), kExitOk};
+    } catch (const CLI::CallForHelp&) {
+      return {{}, Current().help(), kExitOk};
+    } catch (const CLI::CallForVersion&) {
+      return {{}, std::string(kVersion) + "\n", kExitOk};
+    } catch (const CLI::Error& error) {
+      return Mistake(error.what());
+    }
+    if (!finish_) return {{}, app_.help(), kExitUser};
+    if (const std::string mistake = finish_(); !mistake.empty()) return Mistake(mistake);
+    return {command_, "", kExitOk};
+  }
+
+ private:
+  template <typename C>
+  CLI::App* Add(const char* verb, const char* what, const std::string& example,
+                void (CommandLine::*bind)(CLI::App&, C&)) {
+    CLI::App* sub = app_.add_subcommand(verb, what);
+    auto command = std::make_shared<C>();
+    verbs_.emplace_back(verb);
+    if constexpr (requires { command->common; }) {
+      sub->add_option("--cluster", command->common.cluster,
+                      "The cluster: its state folder, or its name")
+          ->type_name("DIR");
+      sub->add_flag("--json", command->common.json, "Print JSON");
+    }
+    (this->*bind)(*sub, *command);
+    sub->footer("Example:\n  " + example);
+    sub->callback([this, command, sub] {
+      chosen_ = sub;
+      finish_ = [this, command] { return Finish(*command); };
+    });
+    keep_.push_back(command);
+    return sub;
+  }
+  // What is left once CLI11 is content; a text is a mistake.
+  template <typename C>
+  std::string Finish(C& command) {
+    if (has_dashes_ && !std::is_same_v<C, RunCommand>) {
+      return "only `muster run` takes a program after --";
+    }
+    if constexpr (std::is_same_v<C, RunCommand>) {
+      if (program_.empty() || program_[0].empty()) {
+        return "no program; put it after --, such as: muster run -N 1 -- hostname";
+      }
+      command.job.command = program_;
+    }
+    command_ = command;
+    return "";
+  }
+
+  // Binds a text option that is a length of time.
+  static void AddDuration(CLI::App& app, const char* name, std::uint32_t& out, const char* what) {
+    app.add_option_function<std::string>(
+           name,
+           [&out](const std::string& text) {
+             out = static_cast<std::uint32_t>(ParseDuration(text)->count());
+           },
+           what)
+        ->type_name("TIME")
+        ->check([](const std::string& text) {
+          const auto length = ParseDuration(text);
+          if (!length.ok()) return length.status().message();
+          return std::string(length->count() > 4'000'000'000 ? "is at most 46d" : "");
+        });
+  }
+  static void AddJob(CLI::App& app, std::string& job) {
+    app.add_option("JOB", job, "The job's number, or its name (the newest of that name)")
+        ->required();
+  }
+
+  void Run(CLI::App& app, RunCommand& run) {
+    run.job.max_restarts = 0;
+    run.job.never.clear();
+    app.add_option("-N,--nodes", run.job.nodes, "How many nodes (1)")
+        ->check(CLI::Range(1U, 100000U));
+    app.add_option("--ranks-per-node", run.job.ranks_per_node, "Ranks on each node (every slot)")
+        ->check(CLI::Range(1U, 100000U));
+    app.add_option("--slots", run.slots,
+                   "Slots of each node of a private cluster (as many as ranks per node, or 1)")
+        ->check(CLI::Range(1U, 4096U));
+    app.add_option("--max-restarts", run.job.max_restarts, "Start again after a failure (0)")
+        ->check(CLI::Range(0U, 1000000U));
+    app.add_option("--checkpoint-store", run.job.checkpoint.store, "A folder for checkpoints")
+        ->type_name("DIR")
+        ->check(CheckAbsolute);
+    app.add_flag("!--checkpoint-optional", run.job.checkpoint.required,
+                 "Go on without checkpoints when the store fails");
+    AddDuration(app, "--grace", run.job.grace_ms, "Between asking ranks to stop and killing (30s)");
+    AddDuration(app, "--time-limit", run.job.time_limit_ms, "End the job after this long (never)");
+    app.add_option("--name", run.job.name, "The job's name (the program's)")->check(CheckName);
+    app.add_flag("--detach", run.detach, "Print the job's number and leave it running");
+  }
+  template <typename C>
+  void File(CLI::App& app, C& command) {
+    app.add_option("FILE", command.file, "The job file (configs/job.yaml has every key)")
+        ->required();
+  }
+  template <typename C>
+  void Job(CLI::App& app, C& command) {
+    AddJob(app, command.job);
+  }
+  void List(CLI::App& app, ListCommand& list) {
+    app.add_flag("-a,--all", list.all, "Ended jobs too");
+  }
+  void Logs(CLI::App& app, LogsCommand& logs) {
+    AddJob(app, logs.job);
+    app.add_flag("-f,--follow", logs.follow, "Go on until the job ended");
+    app.add_option("--rank", logs.rank, "Only this rank")->check(CLI::NonNegativeNumber);
+    app.add_option("--attempt", logs.attempt, "Only this attempt (all)")
+        ->check(CLI::NonNegativeNumber);
+  }
+  void Cancel(CLI::App& app, CancelCommand& cancel) {
+    AddJob(app, cancel.job);
+    app.add_flag("--now", cancel.now, "Without grace");
+  }
+  void Signal(CLI::App& app, SignalCommand& signal) {
+    AddJob(app, signal.job);
+    app.add_option_function<std::string>(
+           "SIGNAL", [&signal](const std::string& text) { signal.signal = ParseSignal(text); },
+           "Its number or name")
+        ->required()
+        ->check(CheckSignal);
+  }
+  void Nothing(CLI::App&, NodesCommand&) {}
+  void Drain(CLI::App& app, DrainCommand& drain) {
+    app.add_option("NODE", drain.node, "The node")->required();
+    app.add_option("--reason", drain.reason, "Why, for the next person")->required();
+    app.add_flag("--dead", drain.dead,
+                 "You vouch that nothing on it runs any more: frees the jobs that wait for it");
+  }
+  void Resume(CLI::App& app, ResumeCommand& resume) {
+    app.add_option("NODE", resume.node, "The node")->required();
+  }
+  void Up(CLI::App& app, UpCommand& up) {
+    app.add_option("--nodes", up.nodes, "How many nodes (1)")->check(CLI::Range(1U, 64U));
+    app.add_option("--slots", up.slots, "Slots of each node (the CPUs of this host)")
+        ->check(CLI::Range(1U, 4096U));
+    app.add_option("--name", up.name, "The cluster's name (local)")->check(CheckName);
+  }
+  void Down(CLI::App& app, DownCommand& down) {
+    app.add_option("--name", down.name, "The cluster's name (the newest)")->check(CheckName);
+  }
+  void Coordinator(CLI::App& app, CoordinatorCommand& coordinator) {
+    app.add_option("--config", coordinator.file, "The cluster file")->required();
+    app.add_option("--state", coordinator.state, "The state folder (the file's state_dir)");
+    app.add_option("--keeper-fd", coordinator.keeper_fd, "")->group("");
+    app.add_flag("--check", coordinator.check, "Check the file and leave");
+    app.add_flag("--allow-root", coordinator.allow_root, "Take jobs of root");
+  }
+  void Agent(CLI::App& app, AgentCommand& agent) {
+    app.add_option("--state", agent.state, "The state folder")->required();
+    app.add_option("--node", agent.node, "The node's name")->required()->check(CheckName);
+    app.add_option("--runtime", agent.runtime, "")->group("");
+    app.add_option("--short-id", agent.short_id, "")->group("");
+    app.add_option("--coordinator", agent.coordinator,
+                   "HOST:PORT (what the coordinator wrote into the state folder)");
+    app.add_option("--slots", agent.slots, "Slots (the CPUs of this host)")
+        ->check(CLI::Range(1U, 4096U));
+    app.add_option("--keeper-fd", agent.keeper_fd, "")->group("");
+    app.add_flag("--embedded", agent.embedded, "")->group("");
+    app.add_flag("--allow-root", agent.allow_root, "Start jobs of root");
+  }
+  void Keeper(CLI::App& app, KeeperCommand& keeper) {
+    app.add_option("--name", keeper.name, "")->required();
+    app.add_option("--short-id", keeper.short_id, "")->required();
+    app.add_option("--nodes", keeper.nodes, "")->required();
+    app.add_option("--slots", keeper.slots, "")->required();
+    app.add_option("--ready-fd", keeper.ready_fd, "")->required();
+  }
+
+  CLI::App& Current() {
+    const auto chosen = app_.get_subcommands();
+    return chosen.empty() ? app_ : *chosen.front();
+  }
+  Parsed Mistake(const std::string& what) {
+    const std::string verb = &Current() == &app_ ? "" : " " + Current().get_name();
+    return {
+        {}, "muster" + verb + ": " + what + "\nmuster" + verb + " --help says more.\n", kExitUser};
+  }
+  Parsed UnknownVerb(const std::vector<std::string>& arguments) {
+    if (arguments.empty() || arguments[0].rfind('-', 0) == 0) return {};
+    if (std::find(verbs_.begin(), verbs_.end(), arguments[0]) != verbs_.end()) return {};
+    const auto nearest = Nearest(arguments[0], verbs_);
+    return {{},
+            "muster: unknown command '" + arguments[0] + "'" +
+                (nearest ? "; did you mean '" + *nearest + "'?" : "") +
+                "\nmuster --help lists the commands.\n",
+            kExitUser};
+  }
+
+  CLI::App app_;
+  CLI::App* chosen_ = nullptr;
+  std::vector<std::string> verbs_;
+  std::vector<std::string> program_;  // After --.
+  bool has_dashes_ = false;
+  std::function<std::string()> finish_;
+  std::optional<Command> command_;
+  std::vector<std::shared_ptr<void>> keep_;  // What the options are bound to.
+};
+
+}  // namespace
+
+Parsed ParseCommandLine(const std::vector<std::string>& arguments) {
+  return CommandLine().Parse(arguments);
+}
+
+}  // namespace muster

@@ -1,0 +1,134 @@
+// What the user typed, as checked values.
+//
+// ParseCommandLine is pure: it reads no environment and no file.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "launcher/cli/job_file.h"
+
+namespace muster {
+
+// Every verb that talks to a cluster.
+struct Common {
+  std::string cluster;  // A state folder or a cluster's name; empty: look for one.
+  bool json = false;
+};
+
+struct RunCommand {
+  Common common;
+  JobFile job;
+  std::uint32_t slots = 0;  // Of each node of a private cluster; 0: as many as ranks per node.
+  bool detach = false;
+};
+struct SubmitCommand {
+  Common common;
+  std::string file;
+};
+struct PlanCommand {
+  Common common;
+  std::string file;
+};
+struct ListCommand {
+  Common common;
+  bool all = false;  // Ended jobs too.
+};
+struct ShowCommand {
+  Common common;
+  std::string job;
+};
+struct WhyCommand {
+  Common common;
+  std::string job;
+};
+struct WaitCommand {
+  Common common;
+  std::string job;
+};
+struct LogsCommand {
+  Common common;
+  std::string job;
+  std::int64_t rank = -1;     // -1: all.
+  std::int64_t attempt = -1;  // -1: all, in order.
+  bool follow = false;
+};
+struct CancelCommand {
+  Common common;
+  std::string job;
+  bool now = false;
+};
+struct SignalCommand {
+  Common common;
+  std::string job;
+  std::int32_t signal = 0;
+};
+struct NodesCommand {
+  Common common;
+};
+struct DrainCommand {
+  Common common;
+  std::string node, reason;
+  bool dead = false;
+};
+struct ResumeCommand {
+  Common common;
+  std::string node;
+};
+struct UpCommand {
+  Common common;  // `cluster` is not used.
+  std::string name = "local";
+  std::uint32_t nodes = 1;
+  std::uint32_t slots = 0;  // 0: as many as this host has CPUs.
+};
+struct DownCommand {
+  Common common;
+  std::string name;  // Empty: the newest, when it is the only one.
+};
+// The parts of a cluster.
+struct CoordinatorCommand {
+  std::string file;   // The cluster file.
+  std::string state;  // Beats the file's state_dir.
+  std::int32_t keeper_fd = -1;
+  bool check = false;
+  bool allow_root = false;
+};
+struct AgentCommand {
+  std::string state, node;
+  std::string runtime, short_id;  // Of an embedded cluster.
+  std::string coordinator;        // Empty: what it wrote into the state folder.
+  std::uint32_t slots = 0;        // 0: as many as this host has CPUs.
+  std::int32_t keeper_fd = -1;
+  bool embedded = false;
+  bool allow_root = false;
+};
+// How `muster up` goes on in the background.
+struct KeeperCommand {
+  std::string name, short_id;
+  std::uint32_t nodes = 1, slots = 1;
+  std::int32_t ready_fd = -1;
+};
+
+using Command = std::variant<RunCommand, SubmitCommand, PlanCommand, ListCommand, ShowCommand,
+                             WhyCommand, WaitCommand, LogsCommand, CancelCommand, SignalCommand,
+                             NodesCommand, DrainCommand, ResumeCommand, UpCommand, DownCommand,
+                             CoordinatorCommand, AgentCommand, KeeperCommand>;
+
+// Either a command, or a text to print and the status to leave with (help: 0, a mistake: 2).
+struct Parsed {
+  std::optional<Command> command;
+  std::string text;
+  int exit = 0;
+};
+
+// `arguments`: without the program's own name.
+Parsed ParseCommandLine(const std::vector<std::string>& arguments);
+
+// "9", "KILL", "SIGKILL" and "kill" are 9; 0 when there is no such signal.
+std::int32_t ParseSignal(std::string_view text);
+std::string SignalName(std::int32_t signal);  // "SIGKILL", or "signal 63".
+
+}  // namespace muster

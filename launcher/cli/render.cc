@@ -1,0 +1,338 @@
+#include "launcher/cli/render.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "launcher/cli/command_line.h"
+#include "launcher/cli/exit_status.h"
+#include "runtime/base/text.h"
+
+namespace muster {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Bytes that are no UTF-8 are replaced: a program's output may hold anything.
+std::string Dump(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string Table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const bool last = i + 1 == row.size();
+      text += row[i] + (last ? "" : std::string(widths[i] - row[i].size() + 2, ' '));
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+const char* CauseWord(CauseKind kind) {
+  static constexpr std::array<const char*, 18> kWords = {
+      "none",    "exit",      "signal",     "out_of_memory", "not_found",  "not_executable",
+      "aborted", "singleton", "peer_lost",  "node_lost",     "jobd_lost",  "pmix_lost",
+      "launch",  "store",     "superseded", "cancelled",     "time_limit", "client_lost"};
+  const auto index = static_cast<std::size_t>(kind);
+  return index < kWords.size() ? kWords[index] : "unknown";
+}
+
+const char* PhaseWord(MemberPhase phase) {
+  static constexpr std::array<const char*, 9> kWords = {
+      "none", "starting", "ready", "running", "finished", "stopping", "left", "dead", "gone"};
+  const auto index = static_cast<std::size_t>(phase);
+  return index < kWords.size() ? kWords[index] : "unknown";
+}
+
+// Whether the exit status is the program's own, and not a word of muster's.
+bool FromProgram(const JobView& job) {
+  if (job.end == JobView::End::kSucceeded) return true;
+  if (job.end != JobView::End::kFailed) return false;
+  const CauseKind kind = job.cause.kind;
+  return kind == CauseKind::kExit || kind == CauseKind::kSignal || kind == CauseKind::kAborted ||
+         kind == CauseKind::kOutOfMemory;
+}
+
+Json ToJsonValue(const Cause& cause) {
+  Json json = {{"kind", CauseWord(cause.kind)}};
+  if (cause.rank >= 0) json["rank"] = cause.rank;
+  if (!cause.node.empty()) json["node"] = cause.node;
+  if (cause.rank >= 0) json["slot"] = cause.slot;
+  json["code"] = cause.code;
+  if (!cause.text.empty()) json["text"] = cause.text;
+  return json;
+}
+
+Json ToJsonValue(const JobView& job) {
+  Json json = {{"job", job.id},
+               {"name", job.name},
+               {"run_id", job.run_id},
+               {"user", job.user},
+               {"uid", job.uid},
+               {"state", StateWord(job)},
+               {"nodes", job.nodes},
+               {"ranks_per_node", job.ranks_per_node},
+               {"restarts", job.restarts},
+               {"max_restarts", job.max_restarts},
+               {"command", job.argv}};
+  if (job.attempt) json["attempt"] = *job.attempt;
+  if (job.phase == JobView::Phase::kEnded) json["exit"] = job.exit_code;
+  if (job.cause.kind != CauseKind::kNone) json["cause"] = ToJsonValue(job.cause);
+  json["members"] = Json::array();
+  for (const MemberView& member : job.members) {
+    json["members"].push_back({{"node", member.node},
+                               {"first_rank", member.first_rank},
+                               {"slots", member.slots},
+                               {"phase", PhaseWord(member.phase)}});
+  }
+  if (!job.why.empty()) json["why"] = job.why;
+  if (job.progress) {
+    json["progress"] = {{"step", job.progress->step},
+                        {"loss", job.progress->loss},
+                        {"tokens", job.progress->tokens},
+                        {"committed_step", job.progress->committed_step}};
+  }
+  return json;
+}
+
+std::string ProgramText(const JobView& job, std::size_t most) {
+  std::string text = Join(job.argv, " ");
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c == '\n' || c == '\t'; }, ' ');
+  return text.size() <= most ? text : text.substr(0, most - 3) + "...";
+}
+
+std::string Seconds(std::int64_t ms) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.1f s", static_cast<double>(ms) / 1000);
+  return text.data();
+}
+
+std::string Where(const Cause& cause) {
+  std::string text = cause.rank >= 0 ? "rank " + std::to_string(cause.rank) : "the job";
+  if (!cause.node.empty()) text += " on " + cause.node;
+  if (cause.rank >= 0) text += " (slot " + std::to_string(cause.slot) + ")";
+  return text;
+}
+
+std::string Because(const std::string& what, const Cause& cause) {
+  return cause.text.empty() ? what : what + ": " + cause.text;
+}
+
+}  // namespace
+
+std::string StateWord(const JobView& job) {
+  switch (job.phase) {
+    case JobView::Phase::kPending:
+      return job.cancelling ? "cancelling" : job.attempt ? "restarting" : "pending";
+    case JobView::Phase::kRunning:
+      if (job.cancelling) return "cancelling";
+      return job.stopping ? "stopping" : job.running ? "running" : "starting";
+    case JobView::Phase::kEnded:
+      break;
+  }
+  static constexpr std::array<const char*, 5> kEnds = {"ended", "succeeded", "failed", "cancelled",
+                                                       "preempted"};
+  const auto index = static_cast<std::size_t>(job.end);
+  return index < kEnds.size() ? kEnds[index] : "ended";
+}
+
+std::string CauseSentence(const Cause& cause) {
+  const std::string where = Where(cause);
+  const std::string at_node = cause.node.empty() ? "" : " " + cause.node;
+  switch (cause.kind) {
+    case CauseKind::kNone:
+      return "";
+    case CauseKind::kExit:
+      return where + " left with exit status " + std::to_string(cause.code);
+    case CauseKind::kSignal:
+      return where + " was killed by " + SignalName(cause.code);
+    case CauseKind::kOutOfMemory:
+      return where + " was killed: out of memory";
+    case CauseKind::kNotFound:
+      return Because(where + " could not start: the program was not found", cause);
+    case CauseKind::kNotExecutable:
+      return Because(where + " could not start: the program cannot be executed", cause);
+    case CauseKind::kAborted:
+      return where + " called MPI_Abort with " + std::to_string(cause.code);
+    case CauseKind::kSingleton:
+      return where + " uses MPI but never met its PMIx server: every rank would run alone";
+    case CauseKind::kPeerLost:
+      return Because("another node fell silent", cause);
+    case CauseKind::kNodeLost:
+      return Because("node" + at_node + " was lost", cause);
+    case CauseKind::kJobdLost:
+      return Because("the job daemon" + (at_node.empty() ? "" : " on" + at_node) + " died", cause);
+    case CauseKind::kPmixLost:
+      return Because("the PMIx server" + (at_node.empty() ? "" : " on" + at_node) + " died", cause);
+    case CauseKind::kLaunch:
+      return Because("node" + at_node + " could not start the job", cause);
+    case CauseKind::kStore:
+      return Because("the checkpoint store failed", cause);
+    case CauseKind::kSuperseded:
+      return Because("a newer attempt owns the checkpoint store", cause);
+    case CauseKind::kCancelled:
+      return Because("it was cancelled", cause);
+    case CauseKind::kTimeLimit:
+      return "its time limit is over";
+    case CauseKind::kClientLost:
+      return "the `muster run` that held it is gone";
+  }
+  return "";
+}
+
+std::string EndReport(const JobView& job, std::int64_t ran_ms) {
+  if (job.end == JobView::End::kSucceeded) return "";
+  std::string text = "muster: job " + std::to_string(job.id) + " " + StateWord(job);
+  const std::string cause = CauseSentence(job.cause);
+  if (!cause.empty()) text += ": " + cause;
+  text += ", " + Seconds(ran_ms) + " after the start";
+  if (job.attempt && *job.attempt > 0) text += ", in attempt " + std::to_string(*job.attempt);
+  if (job.restarts > 0) text += " (" + std::to_string(job.restarts) + " restarts)";
+  text += "\n";
+  // For these the text is the end of the rank's stderr; for others it stands in the sentence.
+  const bool last_words = FromProgram(job) && !job.cause.text.empty();
+  if (!last_words) return text;
+  text += "muster: the last lines of its stderr:\n";
+  for (const std::string& line : Split(job.cause.text, '\n')) {
+    if (!line.empty()) text += "    " + line + "\n";
+  }
+  return text;
+}
+
+std::string JobTable(const std::vector<JobView>& jobs) {
+  std::vector<std::vector<std::string>> rows = {
+      {"JOB", "NAME", "USER", "STATE", "NODES", "RANKS", "RESTARTS", "EXIT", "COMMAND"}};
+  for (const JobView& job : jobs) {
+    std::size_t ranks = 0;
+    for (const MemberView& member : job.members) ranks += member.slots.size();
+    const bool ended = job.phase == JobView::Phase::kEnded;
+    rows.push_back({std::to_string(job.id), job.name, job.user, StateWord(job),
+                    std::to_string(job.nodes), ranks == 0 ? "-" : std::to_string(ranks),
+                    std::to_string(job.restarts) + "/" + std::to_string(job.max_restarts),
+                    ended ? std::to_string(job.exit_code) : "-", ProgramText(job, 40)});
+  }
+  return Table(rows);
+}
+
+std::string NodeTable(const std::vector<ClusterNode>& nodes) {
+  std::vector<std::vector<std::string>> rows = {
+      {"NODE", "STATE", "SLOTS", "USED", "ADDRESS", "JOBS"}};
+  for (const ClusterNode& node : nodes) {
+    std::string state = node.lost ? "lost" : "up";
+    if (!node.drained.empty()) state += ", drained (" + node.drained + ")";
+    std::vector<std::string> jobs;
+    for (const JobId job : node.jobs) jobs.push_back(std::to_string(job));
+    rows.push_back({node.name, state, std::to_string(node.slots), std::to_string(node.used),
+                    node.addresses.empty() ? "-" : node.addresses[0],
+                    jobs.empty() ? "-" : Join(jobs, ",")});
+  }
+  return Table(rows);
+}
+
+std::string JobPage(const JobView& job) {
+  std::vector<std::vector<std::string>> rows = {
+      {"job", std::to_string(job.id)},
+      {"name", job.name},
+      {"state", StateWord(job)},
+      {"user", job.user},
+      {"run id", job.run_id},
+      {"command", ProgramText(job, 200)},
+      {"restarts", std::to_string(job.restarts) + " of " + std::to_string(job.max_restarts)}};
+  if (job.attempt) rows.push_back({"attempt", std::to_string(*job.attempt)});
+  if (job.phase == JobView::Phase::kEnded) rows.push_back({"exit", std::to_string(job.exit_code)});
+  if (const std::string cause = CauseSentence(job.cause); !cause.empty()) {
+    rows.push_back({"cause", cause});
+  }
+  for (const MemberView& member : job.members) {
+    const std::size_t last = member.first_rank + member.slots.size() - 1;
+    rows.push_back({"on " + member.node, "ranks " + std::to_string(member.first_rank) + "-" +
+                                             std::to_string(last) + ", " +
+                                             PhaseWord(member.phase)});
+  }
+  if (job.progress) {
+    rows.push_back({"step", std::to_string(job.progress->step)});
+    rows.push_back({"committed", std::to_string(job.progress->committed_step)});
+  }
+  for (const std::string& why : job.why) rows.push_back({"why", why});
+  return Table(rows);
+}
+
+std::string JobsJson(const std::vector<JobView>& jobs) {
+  Json json = Json::array();
+  for (const JobView& job : jobs) json.push_back(ToJsonValue(job));
+  return Dump(json);
+}
+
+std::string JobJson(const JobView& job) {
+  return Dump(ToJsonValue(job));
+}
+
+std::string NodesJson(const std::vector<ClusterNode>& nodes) {
+  Json json = Json::array();
+  for (const ClusterNode& node : nodes) {
+    json.push_back({{"name", node.name},
+                    {"addresses", node.addresses},
+                    {"slots", node.slots},
+                    {"used", node.used},
+                    {"block", node.block},
+                    {"leaf", node.leaf},
+                    {"spine", node.spine},
+                    {"lost", node.lost},
+                    {"drained", node.drained},
+                    {"boot_id", node.boot_id},
+                    {"jobs", node.jobs}});
+  }
+  return Dump(json);
+}
+
+std::string EndJson(const JobView& job, int exit) {
+  Json json = {{"job", job.id},
+               {"exit", exit},
+               {"source", FromProgram(job) ? "program" : "muster"},
+               {"state", StateWord(job)},
+               {"cause", ToJsonValue(job.cause)}};
+  json["rank"] = job.cause.rank >= 0 ? Json(job.cause.rank) : Json(nullptr);
+  json["restarts"] = job.restarts;
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string LogJson(const LogPiece& piece) {
+  const Json json = {{"attempt", piece.attempt},
+                     {"rank", piece.rank},
+                     {"stream", piece.is_stderr ? "stderr" : "stdout"},
+                     {"offset", piece.offset},
+                     {"data", piece.data}};
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string PlanJson(const std::string& name, bool now, const std::string& sentence) {
+  return Dump({{"name", name}, {"starts_now", now}, {"fit", sentence}});
+}
+
+std::string FailureJson(const Status& failure, int exit) {
+  return Dump({{"exit", exit},
+               {"source", "muster"},
+               {"cause", {{"kind", CodeName(failure.code())}, {"text", failure.message()}}},
+               {"rank", nullptr}});
+}
+
+std::string ClusterJson(const std::string& state, const ClusterDescription& cluster, bool alive) {
+  return Dump({{"name", cluster.name},
+               {"state_dir", state},
+               {"runtime_dir", cluster.runtime},
+               {"up", alive},
+               {"nodes", cluster.nodes},
+               {"slots", cluster.slots},
+               {"keeper_pid", cluster.keeper_pid}});
+}
+
+}  // namespace muster

@@ -1,0 +1,48 @@
+// What people and scripts read: tables, sentences and JSON from what a cluster said.  Pure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "launcher/cli/cluster.h"
+#include "launcher/cli/cluster_dir.h"
+
+namespace muster {
+
+// ---- for people ---------------------------------------------------------------------------------
+
+std::string JobTable(const std::vector<JobView>& jobs);
+std::string NodeTable(const std::vector<ClusterNode>& nodes);
+std::string JobPage(const JobView& job);
+
+// "pending", "running", "stopping", "succeeded", "failed", "cancelled", "preempted", ...
+std::string StateWord(const JobView& job);
+
+// "rank 3 on n1 (slot 2) was killed by SIGKILL", "rank 0 on n0 (slot 0) left with exit status 1".
+std::string CauseSentence(const Cause& cause);
+
+// What `run` says when the job ended and not well: the culprit, when, and its last words.  Empty
+// for a job that succeeded.
+std::string EndReport(const JobView& job, std::int64_t ran_ms);
+
+// ---- for scripts --------------------------------------------------------------------------------
+
+std::string JobsJson(const std::vector<JobView>& jobs);
+std::string JobJson(const JobView& job);
+std::string NodesJson(const std::vector<ClusterNode>& nodes);
+
+// {"job", "exit", "source": "program" or "muster", "cause", "rank", ...}: `exit` is what the
+// command leaves with; 2 from a program and 2 from muster differ by their source.  One line.
+std::string EndJson(const JobView& job, int exit);
+
+// One line a piece: {"attempt", "rank", "stream", "offset", "data"}.
+std::string LogJson(const LogPiece& piece);
+
+std::string PlanJson(const std::string& name, bool now, const std::string& sentence);
+
+// A failure before there was a job, or without one.
+std::string FailureJson(const Status& failure, int exit);
+
+std::string ClusterJson(const std::string& state, const ClusterDescription& cluster, bool alive);
+
+}  // namespace muster

@@ -1,0 +1,23 @@
+// From what the user wrote to what the cluster is asked for.  Pure.
+#pragma once
+
+#include "launcher/cli/cluster.h"
+#include "launcher/cli/job_file.h"
+
+namespace muster {
+
+// All but the key, the owner and whether it is attached.
+JobRequest RequestOf(const JobFile& file, Program program);
+
+// The file's name, else the program's, else "job".
+std::string JobName(const JobFile& file);
+
+// One sentence: how a job of this shape stands to these nodes.  For `muster plan`; the coordinator
+// has the last word.
+struct Fit {
+  bool now = false, ever = false;
+  std::string sentence;
+};
+Fit FitOf(const JobFile& file, const std::vector<ClusterNode>& nodes);
+
+}  // namespace muster

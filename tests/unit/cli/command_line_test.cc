@@ -1,0 +1,123 @@
+#include "launcher/cli/command_line.h"
+
+#include <gtest/gtest.h>
+
+#include "launcher/cli/duration.h"
+
+namespace muster {
+namespace {
+
+using std::chrono::milliseconds;
+
+template <typename C>
+C Get(const std::vector<std::string>& arguments) {
+  const Parsed parsed = ParseCommandLine(arguments);
+  EXPECT_TRUE(parsed.command.has_value()) << parsed.text;
+  if (!parsed.command) return C();
+  EXPECT_TRUE(std::holds_alternative<C>(*parsed.command));
+  return std::get<C>(*parsed.command);
+}
+
+std::string Complaint(const std::vector<std::string>& arguments) {
+  const Parsed parsed = ParseCommandLine(arguments);
+  EXPECT_FALSE(parsed.command.has_value());
+  EXPECT_EQ(parsed.exit, 2);
+  return parsed.text;
+}
+
+TEST(Run, TakesTheProgramAsItIsAfterTheDashes) {
+  const auto run = Get<RunCommand>({"run", "-N", "2", "--", "prog", "-N", "--", "--help", ""});
+  EXPECT_EQ(run.job.nodes, 2U);
+  EXPECT_EQ(run.job.command, (std::vector<std::string>{"prog", "-N", "--", "--help", ""}));
+}
+
+TEST(Run, NeverRestartsUnlessAsked) {
+  EXPECT_EQ(Get<RunCommand>({"run", "--", "a"}).job.max_restarts, 0U);
+  EXPECT_EQ(Get<RunCommand>({"run", "--max-restarts", "3", "--", "a"}).job.max_restarts, 3U);
+}
+
+TEST(Run, ReadsLengthsOfTimeWithUnits) {
+  const auto run = Get<RunCommand>({"run", "--grace", "5s", "--time-limit=1h", "--", "a"});
+  EXPECT_EQ(run.job.grace_ms, 5000U);
+  EXPECT_EQ(run.job.time_limit_ms, 3'600'000U);
+  EXPECT_NE(Complaint({"run", "--grace", "5", "--", "a"}).find("with a unit"), std::string::npos);
+}
+
+TEST(Run, AsksForAProgram) {
+  EXPECT_NE(Complaint({"run", "-N", "1"}).find("no program; put it after --"), std::string::npos);
+  EXPECT_NE(Complaint({"run", "--"}).find("no program"), std::string::npos);
+  EXPECT_FALSE(Complaint({"run", "hostname"}).empty());
+}
+
+TEST(Run, RefusesNoNodes) {
+  EXPECT_FALSE(Complaint({"run", "-N", "0", "--", "a"}).empty());
+  EXPECT_FALSE(Complaint({"run", "-N", "-1", "--", "a"}).empty());
+  EXPECT_FALSE(Complaint({"run", "-N", "x", "--", "a"}).empty());
+}
+
+TEST(CommandLine, SuggestsTheVerbThatWasMeant) {
+  EXPECT_NE(Complaint({"rum"}).find("unknown command 'rum'; did you mean 'run'?"),
+            std::string::npos);
+}
+
+TEST(CommandLine, ListsItsVerbsWhenThereIsNone) {
+  EXPECT_NE(Complaint({}).find("drain"), std::string::npos);
+}
+
+TEST(CommandLine, NamesTheOptionThatItDoesNotKnow) {
+  EXPECT_NE(Complaint({"list", "--jsn"}).find("--jsn"), std::string::npos);
+}
+
+TEST(CommandLine, TakesAProgramInRunOnly) {
+  EXPECT_NE(Complaint({"list", "--", "x"}).find("only `muster run`"), std::string::npos);
+}
+
+TEST(CommandLine, GivesEachVerbHelpWithAnExample) {
+  for (const char* verb : {"run", "submit", "plan", "list", "show", "why", "wait", "logs", "cancel",
+                           "signal", "nodes", "drain", "resume", "up", "down"}) {
+    const Parsed parsed = ParseCommandLine({verb, "--help"});
+    EXPECT_EQ(parsed.exit, 0);
+    EXPECT_NE(parsed.text.find("Example:\n  muster " + std::string(verb)), std::string::npos)
+        << verb << parsed.text;
+    EXPECT_NE(parsed.text.find("--json"), std::string::npos) << verb;
+  }
+}
+
+TEST(Logs, SelectsARankAndAnAttempt) {
+  const auto logs = Get<LogsCommand>({"logs", "-f", "--rank", "3", "--attempt", "1", "7"});
+  EXPECT_TRUE(logs.follow);
+  EXPECT_EQ(logs.rank, 3);
+  EXPECT_EQ(logs.attempt, 1);
+  EXPECT_EQ(logs.job, "7");
+}
+
+TEST(Signals, AreReadByNumberAndByName) {
+  EXPECT_EQ(Get<SignalCommand>({"signal", "7", "USR1"}).signal, 10);
+  EXPECT_EQ(Get<SignalCommand>({"signal", "7", "sigterm"}).signal, 15);
+  EXPECT_EQ(ParseSignal("9"), 9);
+  EXPECT_EQ(ParseSignal("0"), 0);
+  EXPECT_EQ(ParseSignal("65"), 0);
+  EXPECT_NE(Complaint({"signal", "7", "FOO"}).find("'FOO' is no signal"), std::string::npos);
+  EXPECT_EQ(SignalName(9), "SIGKILL");
+  EXPECT_EQ(SignalName(63), "signal 63");
+}
+
+TEST(Duration, IsReadWithUnitsOnly) {
+  EXPECT_EQ(*ParseDuration("30s"), milliseconds(30'000));
+  EXPECT_EQ(*ParseDuration("1h30m"), milliseconds(5'400'000));
+  EXPECT_EQ(*ParseDuration("250ms"), milliseconds(250));
+  EXPECT_EQ(*ParseDuration("0"), milliseconds(0));
+  for (const char* wrong :
+       {"", "30", "s", "1m1h", "1s1s", "-1s", "1.5h", "1 s", "9999999999999d"}) {
+    EXPECT_FALSE(ParseDuration(wrong).ok()) << wrong;
+  }
+}
+
+TEST(Duration, RoundTrips) {
+  for (const std::int64_t ms : {1LL, 999LL, 1000LL, 61'001LL, 86'400'000LL, 90'061'001LL}) {
+    EXPECT_EQ(*ParseDuration(FormatDuration(milliseconds(ms))), milliseconds(ms));
+  }
+}
+
+}  // namespace
+}  // namespace muster

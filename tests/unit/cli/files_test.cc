@@ -1,0 +1,186 @@
+#include <gtest/gtest.h>
+
+#include "launcher/cli/cluster_file.h"
+#include "launcher/cli/job_file.h"
+#include "runtime/base/file_posix.h"
+
+namespace muster {
+namespace {
+
+std::string configs;
+
+std::string JobComplaint(const std::string& text) {
+  const auto job = ParseJobFile("job.yaml", text);
+  EXPECT_FALSE(job.ok());
+  EXPECT_EQ(job.status().code(), Code::kInvalid);
+  return job.status().message();
+}
+
+std::string ClusterComplaint(const std::string& text) {
+  const auto cluster = ParseClusterFile("cluster.yaml", text);
+  EXPECT_FALSE(cluster.ok());
+  return cluster.status().message();
+}
+
+TEST(JobFile, NeedsACommandOnly) {
+  const auto job = ParseJobFile("job.yaml", "command: [/bin/true]\n");
+  ASSERT_TRUE(job.ok()) << job.status().message();
+  JobFile expected;
+  expected.command = {"/bin/true"};
+  EXPECT_EQ(*job, expected);
+}
+
+TEST(JobFile, SampleHoldsTheDefaults) {
+  const auto text = ReadFile(configs + "/job.yaml");
+  ASSERT_TRUE(text.ok());
+  const auto job = ParseJobFile("job.yaml", *text);
+  ASSERT_TRUE(job.ok()) << job.status().message();
+  JobFile expected;
+  expected.name = "hello";
+  expected.command = {"/bin/echo", "hello"};
+  EXPECT_EQ(*job, expected);
+}
+
+TEST(JobFile, SampleShowsEveryKeyThatIsKnown) {
+  const std::string text = *ReadFile(configs + "/job.yaml");
+  const std::string known = JobComplaint("command: [a]\nzzzzzzzz: 1\n");
+  for (const char* key : {"name", "nodes", "ranks_per_node", "command", "script", "env", "workdir",
+                          "time_limit", "grace", "restart", "checkpoint"}) {
+    EXPECT_NE(text.find(std::string(key) + ":"), std::string::npos) << key;
+    EXPECT_NE(known.find(key), std::string::npos) << key;
+  }
+}
+
+TEST(JobFile, ReadsEveryKey) {
+  const auto job = ParseJobFile("job.yaml", R"(
+name: train-7b
+nodes: 4
+ranks_per_node: 8
+script: |
+  echo one
+  echo two
+env: {A: 1, B: "x y", C: ""}
+workdir: /srv
+time_limit: 2h
+grace: 90s
+restart: {max: 7, on: [signal], never: [2, 93]}
+checkpoint: {store: /nfs/ckpt, keep: 5, required: false}
+)");
+  ASSERT_TRUE(job.ok()) << job.status().message();
+  EXPECT_EQ(job->command, (std::vector<std::string>{"/bin/sh", "-c", "echo one\necho two\n"}));
+  EXPECT_EQ(job->environment, (std::vector<std::string>{"A=1", "B=x y", "C="}));
+  EXPECT_EQ(job->time_limit_ms, 7'200'000U);
+  EXPECT_EQ(job->grace_ms, 90'000U);
+  EXPECT_EQ(job->max_restarts, 7U);
+  EXPECT_EQ(job->restart_on, (std::vector<std::string>{"signal"}));
+  EXPECT_EQ(job->never, (std::vector<std::int32_t>{2, 93}));
+  EXPECT_EQ(job->checkpoint,
+            (CheckpointPolicy{.store = "/nfs/ckpt", .keep = 5, .required = false}));
+}
+
+TEST(JobFile, ReportsEveryMistakeAtOnceWhereItStands) {
+  const std::string complaint = JobComplaint(
+      "nodes: -3\n"
+      "rank_per_node: 2\n"
+      "command: prog\n"
+      "restart:\n"
+      "  max: often\n"
+      "grace: 30\n");
+  EXPECT_EQ(complaint.substr(0, complaint.find('\n')),
+            "job.yaml:1:8: 'nodes' must be a whole number 1..100000, found '-3'");
+  EXPECT_NE(complaint.find("job.yaml:2:1: unknown key 'rank_per_node'; did you mean "
+                           "'ranks_per_node'? (known: checkpoint, command,"),
+            std::string::npos)
+      << complaint;
+  EXPECT_NE(complaint.find("job.yaml:3:10: 'command' must be a list"), std::string::npos);
+  EXPECT_NE(complaint.find("job.yaml:5:8: 'restart.max' must be a whole number"),
+            std::string::npos);
+  EXPECT_NE(complaint.find("job.yaml:6:8: 'grace' is wrong: '30' is not a length of time"),
+            std::string::npos);
+}
+
+TEST(JobFile, SaysWhatIsNotSupportedYet) {
+  EXPECT_NE(JobComplaint("command: [a]\nmesh: {tp: 2}\n")
+                .find("job.yaml:2:7: 'mesh' is not supported yet"),
+            std::string::npos);
+  EXPECT_NE(JobComplaint("command: [a]\ncheckpoint: {store: 'nfs://h/e/d'}\n").find("nfs://"),
+            std::string::npos);
+}
+
+TEST(JobFile, RefusesWhatIsNotAMapOfKeys) {
+  EXPECT_NE(JobComplaint("").find("job.yaml:1:1: a job file is a map of keys, found nothing"),
+            std::string::npos);
+  EXPECT_NE(JobComplaint("- a\n").find("found a list"), std::string::npos);
+  EXPECT_NE(JobComplaint("command: [a\n").find("not YAML"), std::string::npos);
+  EXPECT_NE(JobComplaint("nodes: 1\n").find("'command' is missing"), std::string::npos);
+}
+
+TEST(JobFile, RefusesAKeyThatStandsTwice) {
+  EXPECT_NE(JobComplaint("command: [a]\nnodes: 1\nnodes: 2\n").find(":3:1: the key 'nodes' stands"),
+            std::string::npos);
+}
+
+TEST(JobFile, RefusesCommandBesideScript) {
+  EXPECT_NE(JobComplaint("command: [a]\nscript: b\n").find("give one of them"), std::string::npos);
+}
+
+TEST(ClusterFile, SampleHoldsTheDefaults) {
+  const auto text = ReadFile(configs + "/cluster.yaml");
+  ASSERT_TRUE(text.ok());
+  const auto cluster = ParseClusterFile("cluster.yaml", *text);
+  ASSERT_TRUE(cluster.ok()) << cluster.status().message();
+  ClusterFile expected;
+  expected.nodes = {{.name = "n0"}};
+  EXPECT_EQ(*cluster, expected);
+}
+
+TEST(ClusterFile, ReadsEveryKey) {
+  const auto cluster = ParseClusterFile("cluster.yaml", R"(
+name: lab
+listen: 10.0.0.1:7000
+state_dir: /var/lib/muster
+nodes:
+  - {name: a, address: 10.0.0.2, slots: 8, block: b, leaf: l, spine: s}
+  - {name: b}
+)");
+  ASSERT_TRUE(cluster.ok()) << cluster.status().message();
+  EXPECT_EQ(cluster->nodes[0], (NodeEntry{.name = "a",
+                                          .address = "10.0.0.2",
+                                          .slots = 8,
+                                          .block = "b",
+                                          .leaf = "l",
+                                          .spine = "s"}));
+  EXPECT_EQ(cluster->listen, "10.0.0.1:7000");
+}
+
+TEST(ClusterFile, ReportsEveryMistakeAtOnce) {
+  const std::string complaint = ClusterComplaint(
+      "listen: here\n"
+      "nodes:\n"
+      "  - {name: a, slots: 0}\n"
+      "  - {name: a, slotz: 1}\n"
+      "  - {name: a/b}\n"
+      "  - 7\n"
+      "  - {gpus: 8}\n");
+  for (const char* part :
+       {"cluster.yaml:1:9: 'listen' must be HOST:PORT", "cluster.yaml:3:22: 'nodes[0].slots' must",
+        "cluster.yaml:4:12: 'nodes[1].name' 'a' is taken", "unknown key 'nodes[1].slotz'; did you",
+        "'nodes[2].name' takes letters", "cluster.yaml:6:5: 'nodes[3]' must be a map",
+        "'nodes[4].name' is missing", "'nodes[4].gpus' is not supported yet"}) {
+    EXPECT_NE(complaint.find(part), std::string::npos) << part << "\nin\n" << complaint;
+  }
+}
+
+TEST(ClusterFile, NeedsANode) {
+  EXPECT_NE(ClusterComplaint("name: x\n").find("at least one node"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace muster
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  if (argc != 2) return 1;
+  muster::configs = argv[1];
+  return RUN_ALL_TESTS();
+}

@@ -1,0 +1,153 @@
+#include "launcher/cli/render.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "launcher/cli/request.h"
+
+namespace muster {
+namespace {
+
+JobView Failed() {
+  JobView job = {.id = 7, .name = "train", .user = "ann"};
+  job.phase = JobView::Phase::kEnded;
+  job.end = JobView::End::kFailed;
+  job.exit_code = 3;
+  job.attempt = 0;
+  job.cause = {.kind = CauseKind::kExit,
+               .rank = 5,
+               .node = "n1",
+               .slot = 1,
+               .code = 3,
+               .text = "Traceback\nValueError: \xff\n"};
+  job.argv = {"/bin/prog", "a b"};
+  job.members = {{.node = "n0", .first_rank = 0, .slots = {0, 1, 2, 3}},
+                 {.node = "n1", .first_rank = 4, .slots = {0, 1, 2, 3}}};
+  return job;
+}
+
+TEST(EndReport, NamesTheCulpritAndItsLastWords) {
+  EXPECT_EQ(EndReport(Failed(), 12'340),
+            "muster: job 7 failed: rank 5 on n1 (slot 1) left with exit status 3, 12.3 s after the "
+            "start\n"
+            "muster: the last lines of its stderr:\n"
+            "    Traceback\n"
+            "    ValueError: \xff\n");
+}
+
+TEST(EndReport, NamesTheSignal) {
+  JobView job = Failed();
+  job.cause = {.kind = CauseKind::kSignal, .rank = 0, .node = "n0", .code = 9};
+  EXPECT_EQ(EndReport(job, 0),
+            "muster: job 7 failed: rank 0 on n0 (slot 0) was killed by SIGKILL, 0.0 s after the "
+            "start\n");
+}
+
+TEST(EndReport, IsSilentAboutSuccess) {
+  JobView job = Failed();
+  job.end = JobView::End::kSucceeded;
+  EXPECT_EQ(EndReport(job, 1000), "");
+}
+
+TEST(EndJson, TellsAProgramsTwoFromOurs) {
+  JobView job = Failed();
+  job.exit_code = 2;
+  const auto program = nlohmann::json::parse(EndJson(job, 2));
+  EXPECT_EQ(program["exit"], 2);
+  EXPECT_EQ(program["source"], "program");
+  EXPECT_EQ(program["rank"], 5);
+  EXPECT_EQ(program["cause"]["kind"], "exit");
+  const auto ours = nlohmann::json::parse(FailureJson(Status(Code::kInvalid, "bad key"), 2));
+  EXPECT_EQ(ours["exit"], 2);
+  EXPECT_EQ(ours["source"], "muster");
+  EXPECT_TRUE(ours["rank"].is_null());
+}
+
+TEST(EndJson, IsOneLine) {
+  const std::string json = EndJson(Failed(), 3);
+  EXPECT_EQ(json.find('\n'), json.size() - 1);
+}
+
+TEST(CauseSentence, SaysSomethingForEveryKind) {
+  for (auto kind = static_cast<int>(CauseKind::kExit);
+       kind <= static_cast<int>(CauseKind::kClientLost); ++kind) {
+    EXPECT_FALSE(CauseSentence({.kind = static_cast<CauseKind>(kind)}).empty()) << kind;
+  }
+  EXPECT_EQ(CauseSentence({}), "");
+}
+
+TEST(Tables, HaveARowForEach) {
+  const std::string jobs = JobTable({Failed()});
+  EXPECT_NE(jobs.find("train"), std::string::npos);
+  EXPECT_NE(jobs.find("/bin/prog a b"), std::string::npos);
+  const std::string nodes = NodeTable({{.name = "n0", .slots = 8, .used = 3, .drained = "fan"}});
+  EXPECT_NE(nodes.find("drained (fan)"), std::string::npos);
+}
+
+TEST(Json, IsWellFormedForBytesThatAreNoText) {
+  EXPECT_TRUE(nlohmann::json::accept(JobJson(Failed())));
+  EXPECT_TRUE(nlohmann::json::accept(JobsJson({Failed()})));
+  EXPECT_TRUE(nlohmann::json::accept(NodesJson({{.name = "n0"}})));
+  EXPECT_TRUE(nlohmann::json::accept(LogJson({.data = "\xff\xfe\n"})));
+}
+
+TEST(ClusterDescription, RoundTrips) {
+  const ClusterDescription cluster = {.name = "local",
+                                      .short_id = "0badcafe",
+                                      .runtime = "/tmp/muster-0/0badcafe",
+                                      .is_private = true,
+                                      .nodes = 2,
+                                      .slots = 8,
+                                      .keeper_pid = 77,
+                                      .keeper_start = 1234567,
+                                      .started_us = 42};
+  const auto back = ParseClusterDescription(ToJson(cluster));
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(*back, cluster);
+}
+
+TEST(ClusterDescription, RefusesWhatIsNone) {
+  for (const char* text : {"", "{}", "[]", "{\"name\": 7}", "not json"}) {
+    EXPECT_FALSE(ParseClusterDescription(text).ok()) << text;
+  }
+}
+
+TEST(SocketPaths, AreCheckedBeforeAnythingStarts) {
+  EXPECT_TRUE(CheckSocketPaths({.runtime = "/tmp/muster-0/0badcafe"}, "n0").ok());
+  const Status status = CheckSocketPaths({.runtime = "/tmp/" + std::string(90, 'x')}, "n0");
+  EXPECT_EQ(status.code(), Code::kInvalid);
+  EXPECT_NE(status.message().find("at most 100 are allowed; set XDG_RUNTIME_DIR"),
+            std::string::npos);
+}
+
+TEST(JobName, IsTheFilesOrTheProgramsOwn) {
+  EXPECT_EQ(JobName({.name = "x", .command = {"/bin/true"}}), "x");
+  EXPECT_EQ(JobName({.command = {"/bin/true"}}), "true");
+  EXPECT_EQ(JobName({.command = {"./a b"}}), "job");
+}
+
+TEST(Fit, SaysHowManyNodesFit) {
+  const std::vector<ClusterNode> nodes = {{.name = "n0", .slots = 8, .used = 8},
+                                          {.name = "n1", .slots = 8}};
+  const Fit two = FitOf({.nodes = 2, .ranks_per_node = 4}, nodes);
+  EXPECT_FALSE(two.now);
+  EXPECT_TRUE(two.ever);
+  EXPECT_EQ(two.sentence, "needs 2 nodes with 4 slots each; 1 of 2 fit now, 2 could when idle");
+  EXPECT_FALSE(FitOf({.nodes = 3}, nodes).ever);
+  EXPECT_TRUE(FitOf({.nodes = 1}, nodes).now);
+}
+
+TEST(Request, CarriesTheRestartPolicy) {
+  const JobFile file = {
+      .command = {"a"}, .max_restarts = 2, .restart_on = {"signal"}, .never = {2}};
+  const JobRequest request = RequestOf(file, {});
+  EXPECT_EQ(request.restart.max, 2U);
+  EXPECT_TRUE(request.restart.on_signal);
+  EXPECT_FALSE(request.restart.on_exit);
+  EXPECT_FALSE(request.restart.on_node_lost);
+  EXPECT_EQ(request.restart.never, (std::vector<std::int32_t>{2}));
+}
+
+}  // namespace
+}  // namespace muster
