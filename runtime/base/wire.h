@@ -76,7 +76,6 @@ class WireWriter {
     CHECK(size32 == size);
     Put(size32);
   }
-
   std::string bytes_;
 };
 
@@ -147,7 +146,6 @@ class WireReader {
     if (bytes_.size() < size) ok_ = false;
     return ok_;
   }
-
   std::string_view bytes_;
   int depth_ = 0;
   bool ok_ = true;
@@ -179,16 +177,24 @@ std::string EncodeVariant(const Variant& message) {
 }
 
 template <typename Variant, std::size_t I = 0>
-Result<std::optional<Variant>> DecodeVariant(std::string_view bytes) {
-  if (bytes.empty()) return Status(Code::kInvalid, "an empty message");
-  if constexpr (I == std::variant_size_v<Variant>) {
-    return std::optional<Variant>();
-  } else {
-    if (static_cast<unsigned char>(bytes[0]) != I) return DecodeVariant<Variant, I + 1>(bytes);
+Status DecodeVariantInto(std::string_view bytes, std::optional<Variant>& known) {
+  if constexpr (I < std::variant_size_v<Variant>) {
+    if (static_cast<unsigned char>(bytes[0]) != I) {
+      return DecodeVariantInto<Variant, I + 1>(bytes, known);
+    }
     auto message = DecodeWire<std::variant_alternative_t<I, Variant>>(bytes.substr(1));
     if (!message.ok()) return std::move(message).status();
-    return std::optional<Variant>(Variant(std::in_place_index<I>, *std::move(message)));
+    known.emplace(std::in_place_index<I>, *std::move(message));
   }
+  return {};
+}
+
+template <typename Variant>
+Result<std::optional<Variant>> DecodeVariant(std::string_view bytes) {
+  if (bytes.empty()) return Status(Code::kInvalid, "an empty message");
+  std::optional<Variant> known;
+  RETURN_IF_ERROR(DecodeVariantInto(bytes, known));
+  return known;
 }
 
 }  // namespace muster
