@@ -6,14 +6,17 @@
 
 namespace muster {
 
-Console::Console(bool speaks, std::uint64_t steps, Clock& clock)
-    : speaks_(speaks), steps_(steps), clock_(clock), last_line_(clock.Now()) {}
+Console::Console(bool speaks, std::uint64_t steps, Clock& clock, RankLink* link)
+    : speaks_(speaks), steps_(steps), clock_(clock), link_(link), last_line_(clock.Now()) {}
 
 bool Console::StopRequested() {
+  if (link_ != nullptr && link_->Poll(Duration::zero()).ok() && link_->stop_requested())
+    return true;
   return StopSignalSeen();
 }
 
 void Console::Report(const link::Progress& progress, double loss_ema) {
+  if (link_ != nullptr) link_->Report(progress);
   constexpr auto kQuiet = std::chrono::seconds(5);
   const TimePoint now = clock_.Now();
   const bool due = progress.step == 1 || progress.step == steps_ || now - last_line_ >= kQuiet;

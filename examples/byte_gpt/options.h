@@ -13,6 +13,7 @@ struct ByteGptOptions {
   std::uint32_t micro_batches = 16;
   std::uint64_t checkpoint_every = 0;
   std::string checkpoint_dir;
+  std::string run = "byte_gpt";
   std::string data = "/usr/share/common-licenses";
   int threads = 1;
   std::size_t sample = 0;

@@ -68,8 +68,9 @@ struct KvGet {
   }
 };
 
-// Asks for the memfd `name` of this job on this node, created with zeros when it is not there yet.
-// It outlives ranks and attempts.  Answered by Memory with the descriptor.
+// Asks for the memfd `name` of this job on this node: created with zeros when it is not there yet,
+// grown (with zeros) when it is smaller.  Its size is at least `bytes` when it is handed out.  It
+// outlives ranks and attempts.  Answered by Memory with the descriptor.
 struct MemoryGet {
   std::string name;
   std::uint64_t bytes = 0;
@@ -165,9 +166,12 @@ struct Memory {
   std::uint64_t bytes = 0;
   bool fresh = false;  // Made by this request: all zeros.
   std::string error;
+  // A save that an earlier attempt staged here is still being written: leave the memory alone until
+  // the next Saved, which comes to whoever is the node's staging rank by then.
+  bool busy = false;
   template <typename A>
   void Fields(A& a) {
-    a(name, bytes, fresh, error);
+    a(name, bytes, fresh, error, busy);
   }
 };
 

@@ -34,6 +34,7 @@ struct TrainOptions {
   std::uint64_t stop_after = 0;  // Stop as if asked to after this step; 0: do not.
   std::uint32_t micro_batches = 16;
   std::uint64_t seed = 42;
+  bool checkpoints = false;            // Load and save them; if not, the rest has no meaning.
   std::uint64_t checkpoint_every = 0;  // Steps; 0: only when stopped and at the end.
   OptimizerConfig optimizer;
   RunFacts facts;  // Of the model and its data: what must be equal to go on.
@@ -62,7 +63,7 @@ class Trainer {
     ProcessGroup& group;
     Memory& memory;
     BarrierMaker make_barrier;
-    CheckpointSink* sink = nullptr;  // Null: this run keeps no checkpoints.
+    CheckpointSink* sink = nullptr;  // Only that of a node's leader is used.
     TrainHost& host;
     Clock& clock;
     Place place;

@@ -76,7 +76,8 @@ Status Trainer::OpenMemory() {
   state_ = StateView(state->bytes, layout_);
   barrier_ = parts_.make_barrier(gradients_.barrier(), topology_.local_size());
   reducer_.emplace(layout_, topology_, gradients_, parts_.group);
-  if (parts_.sink == nullptr) return {};
+  if (!options_.checkpoints) return {};
+  CHECK(!leader() || parts_.sink != nullptr);
   auto stager =
       CheckpointStager::Open(layout_, topology_, parts_.memory, leader() ? parts_.sink : nullptr);
   if (!stager.ok()) return std::move(stager).status();
@@ -163,7 +164,7 @@ Result<std::string> Trainer::RestoreFromCommitOrStart() {
   header.fingerprint = Fingerprint(facts_);
   header.loss_ema = 0;
   std::optional<LoadedCheckpoint> loaded;
-  if (parts_.sink != nullptr) {
+  if (options_.checkpoints) {
     auto answer = parts_.sink->Load();
     if (!answer.ok()) return std::move(answer).status().While("loading a checkpoint");
     loaded = *std::move(answer);

@@ -1,0 +1,34 @@
+// One rank of byte_gpt, on whatever group and memory it is given; and all of them as threads of
+// this process.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "examples/byte_gpt/options.h"
+#include "runtime/base/link_posix.h"
+#include "runtime/comm/process_group.h"
+#include "runtime/train/checkpoint.h"
+#include "runtime/train/memory.h"
+#include "runtime/train/topology.h"
+
+namespace muster {
+
+struct RankParts {
+  ProcessGroup& group;
+  Memory& memory;
+  bool checkpoints = false;
+  CheckpointSink* sink = nullptr;  // The leader's.
+  RankLink* link = nullptr;
+  Place place;
+  std::uint32_t attempt = 0;
+};
+
+Status TrainRank(const ByteGptOptions& options, const std::string& text, const RankParts& parts);
+
+Status TrainThreads(const ByteGptOptions& options, const std::string& text);
+
+// The store of --checkpoint-dir; null without one.
+Result<std::unique_ptr<CheckpointSink>> OpenDirectSink(const ByteGptOptions& options);
+
+}  // namespace muster

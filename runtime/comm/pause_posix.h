@@ -1,0 +1,9 @@
+// Gives the core away between two looks at something that can only be polled.  Any thread.
+#pragma once
+
+namespace muster {
+
+void YieldCore();   // To whoever is ready to run.
+void PauseShort();  // About 0.1 ms.
+
+}  // namespace muster

@@ -1,0 +1,27 @@
+// Memory of the job daemon, asked for on the link and mapped: it outlives this rank and its
+// attempt.  Every rank of the node asks for itself.  One thread.
+#pragma once
+
+#include <map>
+#include <utility>
+
+#include "runtime/base/link_posix.h"
+#include "runtime/train/memory.h"
+
+namespace muster {
+
+class LinkMemory final : public Memory {
+ public:
+  explicit LinkMemory(RankLink& link) : link_(link) {}
+  LinkMemory(const LinkMemory&) = delete;
+  LinkMemory& operator=(const LinkMemory&) = delete;
+  ~LinkMemory() override;
+
+  Result<Region> Get(const std::string& name, std::size_t bytes) override;
+
+ private:
+  RankLink& link_;
+  std::map<std::string, std::span<std::byte>> mapped_;
+};
+
+}  // namespace muster

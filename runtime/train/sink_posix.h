@@ -1,0 +1,48 @@
+// Where checkpoints go: to the job daemon's mover, over the link, or straight to a store when there
+// is no launcher.  One thread, that of the node's leader.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/base/link_posix.h"
+#include "runtime/checkpoint/store.h"
+#include "runtime/train/checkpoint.h"
+
+namespace muster {
+
+class LinkSink final : public CheckpointSink {
+ public:
+  explicit LinkSink(RankLink& link) : link_(link) {}
+
+  Result<std::optional<LoadedCheckpoint>> Load() override;
+  Status Save(const StagedShard& shard) override;
+  Result<std::vector<link::Saved>> Poll(Duration timeout) override;
+
+ private:
+  RankLink& link_;
+};
+
+// Writes and commits within Save: training waits for the store.  Only for runs on one node.
+class DirectSink final : public CheckpointSink {
+ public:
+  // `folder` is made when it is not there.  Takes the run's next generation (D6).
+  static Result<std::unique_ptr<CheckpointSink>> Open(const std::string& folder,
+                                                      const std::string& run);
+
+  Result<std::optional<LoadedCheckpoint>> Load() override;
+  Status Save(const StagedShard& shard) override;
+  Result<std::vector<link::Saved>> Poll(Duration timeout) override;
+
+ private:
+  DirectSink(std::unique_ptr<checkpoint::Store> store, std::string run, std::uint64_t generation)
+      : store_(std::move(store)), run_(std::move(run)), generation_(generation) {}
+
+  const std::unique_ptr<checkpoint::Store> store_;
+  const std::string run_;
+  const std::uint64_t generation_;
+  std::vector<link::Saved> saved_;
+};
+
+}  // namespace muster
