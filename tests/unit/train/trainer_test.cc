@@ -176,18 +176,20 @@ struct Cluster {
     const auto group = MakeThreadsGroup(rendezvous, rank);
     std::optional<FakeSink> sink;
     if (store != nullptr) sink.emplace(*store);
-    auto trainer = Trainer::Start(
-        options, {.model = model,
-                  .group = *group,
-                  .memory = memories[static_cast<std::size_t>(rank / per_node)],
-                  .make_barrier =
-                      [this](std::byte* memory, std::uint32_t ranks) {
-                        return NodeBarrier::In(memory, ranks, attempt);
-                      },
-                  .sink = sink ? &*sink : nullptr,
-                  .host = host,
-                  .clock = RealClock(),
-                  .place = {.node = rank / per_node, .local_rank = rank % per_node}});
+    TrainOptions mine = options;
+    mine.checkpoints = store != nullptr;
+    auto trainer =
+        Trainer::Start(mine, {.model = model,
+                              .group = *group,
+                              .memory = memories[static_cast<std::size_t>(rank / per_node)],
+                              .make_barrier =
+                                  [this](std::byte* memory, std::uint32_t ranks) {
+                                    return NodeBarrier::In(memory, ranks, attempt);
+                                  },
+                              .sink = sink ? &*sink : nullptr,
+                              .host = host,
+                              .clock = RealClock(),
+                              .place = {.node = rank / per_node, .local_rank = rank % per_node}});
     if (!trainer.ok()) return {.status = std::move(trainer).status()};
     End end{.status = (*trainer)->Run()};
     end.step = (*trainer)->step();
