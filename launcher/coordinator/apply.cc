@@ -28,10 +28,9 @@ Member& MemberOf(State& state, JobId id, AttemptNumber number, const NodeName& n
 void LeaveBehind(State& state, const Job& job, const std::vector<Host>& kept) {
   if (!job.attempt) return;
   for (const Member& member : job.attempt->members) {
-    Node& node = state.nodes[member.host.node];
-    bool stays = member.phase == MemberPhase::kGone || node.boot_id != member.boot_id;
+    bool stays = member.phase == MemberPhase::kGone;
     for (const Host& host : kept) stays = stays || host.node == member.host.node;
-    if (!stays) node.leftovers.insert(job.id);
+    if (!stays) state.nodes[member.host.node].leftovers.insert(job.id);
   }
 }
 

@@ -125,7 +125,7 @@ void Turn::MissAll(const NodeName& node, const std::vector<JobdStatus>& listed) 
   }
 }
 
-// Nothing survives a boot.
+// No process survives a boot; the records of its daemons do, and are listed.
 void Turn::Reboot(const NodeName& node, const std::string& boot_id) {
   for (auto& [id, job] : state_.jobs) {
     if (job.phase != JobPhase::kRunning) continue;
@@ -134,8 +134,6 @@ void Turn::Reboot(const NodeName& node, const std::string& boot_id) {
     Release(job, *member, node + " rebooted");
     Stop(job, {.kind = CauseKind::kNodeLost, .node = node, .text = "it rebooted"});
   }
-  const std::set<JobId> leftovers = state_.nodes[node].leftovers;
-  for (const JobId job : leftovers) Note(LeftoverSwept{job, node});
 }
 
 void Turn::Change(const Job& job, const Member& member, MemberPhase phase) {

@@ -50,8 +50,20 @@ std::string WaitsFor(const Member& member, bool lost, bool fenced) {
   if (fenced) {
     return node + ": is lost; it is taken for stopped once the fence time has passed";
   }
-  return node + ": is lost and may still run ranks; it must come back or reboot, or say " +
-         "`muster drain --dead " + node + "` if nothing runs there any more";
+  return node + ": is lost and may still run ranks; it must come back or reboot, or say `muster " +
+         "drain --dead " + node + "` if nothing runs there any more";
+}
+
+// A node that went silent while its ranks ran.  If they died with it, the others fence themselves
+// and say so; only when nobody is left to say it must a person.
+std::string Silent(const State& state, const Attempt& attempt, const Member& member) {
+  const NodeName& node = member.host.node;
+  const std::string line = node + ": its agent is silent; its ranks may go on by themselves";
+  for (const Member& other : attempt.members) {
+    if (!Over(other) && !state.nodes.at(other.host.node).lost) return line;
+  }
+  return line + ", and no other node of the job could tell; if it is dead, say `muster drain " +
+         "--dead " + node + "`";
 }
 
 Lines WhyRunning(const State& state, const Job& job) {
@@ -68,7 +80,7 @@ Lines WhyRunning(const State& state, const Job& job) {
     if (attempt.stopping) {
       if (!Over(member)) lines.push_back(WaitsFor(member, lost, attempt.fence_from.has_value()));
     } else if (lost && !Over(member)) {
-      lines.push_back(member.host.node + ": its agent is silent; its ranks go on by themselves");
+      lines.push_back(Silent(state, attempt, member));
     } else if (!attempt.running) {
       lines.push_back(member.host.node + ": " + Doing(member));
     }
