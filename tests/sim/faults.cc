@@ -1,0 +1,154 @@
+// What goes wrong, and who puts it right once nothing more does.
+#include <algorithm>
+
+#include "tests/sim/world.h"
+
+namespace muster::sim {
+
+void World::PlanFaults(Micros until) {
+  const std::int64_t count = random.OneIn(3) ? random.Between(0, 40) : random.Between(0, 14);
+  for (std::int64_t i = 0; i < count; ++i) {
+    timeline.At(random.Between(100 * kMilli, until), [this] {
+      if (faults_allowed) DoFault();
+    });
+  }
+}
+
+void World::DoFault() {
+  SimNode& node = nodes[static_cast<std::size_t>(
+      random.Between(1, static_cast<std::int64_t>(nodes.size()) - 1))];
+  const std::size_t index = node.index;
+  const std::vector<Instance> daemons = processes.Live();
+  const Instance victim = daemons.empty() ? 0
+                                          : daemons[static_cast<std::size_t>(random.Below(
+                                                static_cast<std::int64_t>(daemons.size())))];
+  switch (random.Below(12)) {
+    case 0:
+    case 1:
+      if (!coordinator.alive()) return;
+      coordinator.Crash();
+      return RestartCoordinator();
+    case 2:
+    case 3:
+      if (!node.agent.alive) return;
+      Count("agent killed");
+      processes.KillAgent(node);
+      timeline.After(
+          random.OneIn(4) ? random.Between(1000, 6000) * kMilli : random.Between(50, 900) * kMilli,
+          [this, index] { processes.StartAgent(nodes[index]); });
+      return;
+    case 4:
+      if (!node.up) return;
+      Count("node rebooted");
+      processes.PowerOff(node);
+      timeline.After(random.Between(300, 8000) * kMilli,
+                     [this, index] { processes.PowerOn(nodes[index]); });
+      return;
+    case 5:
+      if (!node.up || !random.OneIn(3)) return;
+      Count("node gone for good");
+      node.gone_for_good = true;
+      return processes.PowerOff(node);
+    case 6:
+      return processes.KillDaemon(victim);
+    case 7:
+      return processes.BreakSession(node);
+    case 8:
+      return processes.BreakPeers(victim);
+    case 9:
+      return processes.FailRank(victim);
+    default:
+      return Partition();
+  }
+}
+
+void World::RestartCoordinator() {
+  timeline.After(
+      random.OneIn(5) ? random.Between(1000, 6000) * kMilli : random.Between(20, 900) * kMilli,
+      [this] { coordinator.Start(); });
+}
+
+// Any subset against the rest, with or without the coordinator, both ways or one; for a while.
+void World::Partition() {
+  Count("partition");
+  const bool one_way = random.OneIn(5);
+  std::vector<bool> inside;
+  for (std::size_t i = 0; i < nodes.size(); ++i) inside.push_back(random.Chance(50));
+  const Micros length =
+      random.OneIn(3) ? random.Between(2000, 9000) * kMilli : random.Between(50, 2500) * kMilli;
+  for (std::size_t a = 0; a < nodes.size(); ++a) {
+    for (std::size_t b = 0; b < nodes.size(); ++b) {
+      if (inside[a] == inside[b] || (one_way && inside[a])) continue;
+      network.Block(a, b);
+      timeline.After(length, [this, a, b] { network.Heal(a, b); });
+    }
+  }
+  std::string who;
+  for (std::size_t i = 0; i < inside.size(); ++i) who += inside[i] ? "1" : "0";
+  Trace("network: partition %s%s for %lld ms", who.c_str(), one_way ? " one way" : "",
+        static_cast<long long>(length / kMilli));
+}
+
+void World::Quieten() {
+  faults_allowed = false;
+  quiet_since_ = timeline.now();
+  Trace("world: no more faults");
+  for (SimNode& node : nodes) {
+    if (node.index == 0) continue;
+    const std::size_t index = node.index;
+    timeline.After(random.Between(0, 9000) * kMilli, [this, index] {
+      processes.PowerOn(nodes[index]);
+      processes.StartAgent(nodes[index]);
+    });
+  }
+  Operate();
+}
+
+// The people who look after the cluster, every two seconds.
+void World::Operate() {
+  if (!coordinator.alive()) {
+    coordinator.Start();
+  } else {
+    const State state = coordinator.state();
+    for (const auto& [id, job] : state.jobs) {
+      if (job.phase != JobPhase::kEnded) LookAfter(job);
+    }
+  }
+  timeline.After(2 * kSecond, [this] { Operate(); });
+}
+
+void World::LookAfter(const Job& job) {
+  const std::vector<std::string> why = Why(coordinator.state(), job.id);
+  if (why.empty()) return Break("a job waits without a reason");
+  for (const SimNode& node : nodes) {
+    if (!node.gone_for_good || coordinator.state().nodes.count(node.name) == 0) continue;
+    for (const std::string& line : why) {
+      if (line.find("muster drain --dead " + node.name + "`") == std::string::npos) continue;
+      Count("a reason named drain --dead");
+      coordinator.Ask(NodeDrained{node.name, "gone", true}, {});
+    }
+  }
+  if (timeline.now() < quiet_since_ + kPatience) return;
+  if (MustEndByItself(job)) return Break("a job that could go on does not end: " + Unended());
+  Count("cancelled by an operator");
+  CancelJob(job.submit_key, CauseKind::kCancelled, 0);
+}
+
+// Not those that a hung rank or missing nodes hold up: these are for people to end.
+bool World::MustEndByItself(const Job& job) {
+  const SimJob& truth = jobs.at(job.submit_key);
+  if (job.phase == JobPhase::kPending) {
+    std::size_t fitting = 0;
+    for (const auto& [name, node] : coordinator.state().nodes) {
+      fitting +=
+          NodeNamed(name)->up && node.slots >= std::max(1U, job.spec.ranks_per_node) ? 1U : 0U;
+    }
+    return fitting >= job.spec.nodes && job.spec.ranks_per_node > 0 && jobs.size() == 1;
+  }
+  if (job.attempt->stopping) return timeline.now() > quiet_since_ + kPatience + 10 * kSecond;
+  const auto attempt = truth.attempts.find(job.attempt->number);
+  const bool hangs = attempt != truth.attempts.end() && attempt->second.alive > 0;
+  return !hangs;
+}
+
+}  // namespace muster::sim
