@@ -1,0 +1,342 @@
+#include "launcher/jobd/daemon_event.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+
+#include "launcher/jobd/machine_posix.h"
+#include "launcher/jobd/psk_openssl.h"
+#include "launcher/jobd/rank_environment.h"
+#include "runtime/base/log.h"
+#include "runtime/base/text.h"
+
+namespace muster {
+namespace {
+
+constexpr timeval kPollInterval{.tv_sec = 0, .tv_usec = 1000};
+// The ranks have MPI up: nobody is in a hurry any more.
+constexpr timeval kSpareAfterMpi{.tv_sec = 0, .tv_usec = 20000};
+constexpr timeval kIdleMax{.tv_sec = 60, .tv_usec = 0};
+// Open MPI's start-up: the exchange of addresses, then a barrier.
+constexpr std::uint32_t kStartFences = 2;
+// The head tells the port of MASTER_PORT as a key that no rank can set.
+const std::string kMasterPort("\0master_port", 12);
+
+Instance NewInstance() {
+  const std::string bytes = RandomBytes(sizeof(Instance));
+  Instance instance = 0;
+  std::memcpy(&instance, bytes.data(), sizeof instance);
+  return instance | 1U;  // 0 means none.
+}
+
+const char* Name(MemberPhase phase) {
+  static constexpr const char* kNames[] = {"none",     "starting", "ready", "running", "finished",
+                                           "stopping", "left",     "dead",  "gone"};
+  return kNames[static_cast<std::size_t>(phase)];
+}
+
+}  // namespace
+
+Daemon::Daemon(event_base* base, const JobdArguments& arguments)
+    : base_(base),
+      arguments_(arguments),
+      status_file_(arguments.status),
+      ranks_(arguments.node, arguments.logs, arguments.cgroup),
+      agent_(base, {.attached = [this] { Do(TellAgent{}); },
+                    .order = [this](const Order& order) { Ordered(order); }}),
+      peers_(base,
+             {.follower_connected =
+                  [this](std::uint32_t host, AttemptNumber attempt) {
+                    Feed(FollowerConnected{host, attempt});
+                  },
+              .head_connected = [this] { Feed(HeadConnected{}); },
+              .head_unreachable = [this](const std::string& why) { Feed(HeadUnreachable{why}); },
+              .gone =
+                  [this](std::uint32_t host, AttemptNumber attempt) {
+                    Feed(PeerGone{host, attempt});
+                  },
+              .said = [this](std::uint32_t host,
+                             const peer::Message& message) { Heard(host, message); }}),
+      pmix_(
+          base, arguments.runtime, arguments.node,
+          {.registered = [this](const pmix::Registered& all) { Registered(all); },
+           .lost =
+               [this](const std::string& why) {
+                 Feed(LocalFailed{
+                     {.kind = CauseKind::kPmixLost, .node = arguments_.node, .text = why}});
+               },
+           .fence =
+               [this](const pmix::FenceAsked& fence) {
+                 const peer::FenceUp up{state_.status.attempt, fence.key, fence.hosts, fence.blob};
+                 IsHead() ? BringFence(0, up) : peers_.Send(0, up);
+               },
+           .connected = [this](std::uint32_t rank) { RankMet(rank); },
+           .aborted =
+               [this](const pmix::RankAborted& aborted) {
+                 Feed(LocalFailed{{.kind = CauseKind::kAborted,
+                                   .rank = static_cast<std::int32_t>(aborted.rank),
+                                   .node = arguments_.node,
+                                   .code = aborted.status,
+                                   .text = "MPI_Abort with status " +
+                                           std::to_string(aborted.status) +
+                                           (aborted.text.empty() ? "" : ": " + aborted.text)}});
+               }}),
+      services_(base, {.spread = [this](const std::string& key,
+                                        const std::string& value) { SpreadKey(key, value); },
+                       .progress = [this](const JobProgress& news) { agent_.Send(news); },
+                       .mark = [this](Mark mark) { TellMark(mark); },
+                       .staged = [](std::uint32_t, const link::Staged&) {},
+                       .load = [](std::uint32_t) {}}),
+      mpi_watch_(base, [this](std::uint32_t local_rank) { RankAlone(local_rank); }),
+      child_(evsignal_new(base, SIGCHLD, OnChild, this)),
+      deadline_(evtimer_new(base, OnDeadline, this)),
+      poll_(evtimer_new(base, OnPoll, this)),
+      spare_(evtimer_new(base, OnSpare, this)),
+      idle_(evtimer_new(base, OnIdle, this)) {
+  state_.status.job = arguments.job;
+  state_.status.instance = NewInstance();
+}
+
+Daemon::~Daemon() {
+  for (event* item : {child_, deadline_, poll_, spare_, idle_}) event_free(item);
+}
+
+Status Daemon::Begin() {
+  CHECK(event_add(child_, nullptr) == 0);
+  CHECK(evtimer_add(idle_, &kIdleMax) == 0);
+  const Result<std::uint16_t> port = peers_.Listen();
+  if (!port.ok()) return port.status();
+  state_.status.port = *port;
+  RETURN_IF_ERROR(agent_.Listen(arguments_.socket));
+  pmix_.StartSpare();
+  return {};
+}
+
+// ---- the core -----------------------------------------------------------------------------------
+
+void Daemon::Feed(JobdEvent event) {
+  queue_.push_back(std::move(event));
+  if (stepping_) return;
+  stepping_ = true;
+  while (!queue_.empty()) {
+    const JobdEvent next = std::move(queue_.front());
+    queue_.pop_front();
+    Turn(next);
+  }
+  stepping_ = false;
+  ArmDeadline();
+}
+
+void Daemon::Turn(const JobdEvent& event) {
+  const JobdStatus before = state_.status;
+  const std::vector<JobdEffect> effects = Step(state_, event, RealClock().Now());
+  const JobdStatus& now = state_.status;
+  const bool here =
+      std::holds_alternative<RankExited>(event) || std::holds_alternative<LocalFailed>(event);
+  if (here && before.cause.kind == CauseKind::kNone && now.cause.kind != CauseKind::kNone) {
+    TellMark(Mark::kFailureSeen);
+  }
+  if (now.phase != before.phase || now.attempt != before.attempt) {
+    Log(LogLevel::kInfo, "job=" + std::to_string(now.job) + " attempt=" +
+                             std::to_string(now.attempt) + " phase=" + Name(now.phase) +
+                             (now.cause.text.empty() ? "" : " cause: " + now.cause.text));
+  }
+  if (before.ranks_alive > 0 && now.ranks_alive == 0) TellMark(Mark::kAllGone);
+  for (const JobdEffect& effect : effects) {
+    std::visit([this](const auto& e) { Do(e); }, effect);
+  }
+}
+
+void Daemon::ArmDeadline() {
+  const TimePoint next = NextDeadline(state_);
+  if (next == TimePoint::max()) {
+    event_del(deadline_);
+    return;
+  }
+  const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
+      std::max(next - RealClock().Now(), Duration::zero()));
+  const timeval wait{.tv_sec = left.count() / 1000000, .tv_usec = left.count() % 1000000};
+  evtimer_add(deadline_, &wait);
+}
+
+void Daemon::OnDeadline(evutil_socket_t, short, void* self) {
+  static_cast<Daemon*>(self)->Feed(TimePassed{});
+}
+
+// ---- what happened ------------------------------------------------------------------------------
+
+void Daemon::Ordered(const Order& order) {
+  event_del(idle_);
+  if (const auto* start = std::get_if<StartAttempt>(&order)) {
+    const bool sane =
+        start->host_index < start->hosts.size() && !start->hosts[start->host_index].slots.empty();
+    const Status keyed = peers_.SetKey(start->job, start->job_key);
+    if (!sane || !keyed.ok() || start->job != arguments_.job) {
+      return Log(LogLevel::kError, "an order to start makes no sense: " + keyed.message());
+    }
+  }
+  Feed(OrderCame{order});
+}
+
+void Daemon::OnIdle(evutil_socket_t, short, void* pointer) {
+  auto* self = static_cast<Daemon*>(pointer);
+  Log(LogLevel::kWarning, "no order came; ending");
+  self->Do(EndProcess{});
+}
+
+void Daemon::OnChild(evutil_socket_t, short, void* self) {
+  static_cast<Daemon*>(self)->Reap();
+}
+
+void Daemon::Reap() {
+  for (;;) {
+    int wait_status = 0;
+    const pid_t pid = waitpid(-1, &wait_status, WNOHANG);
+    if (pid <= 0) return;
+    if (pmix_.Reaped(pid) || status_file_.Reaped(pid)) continue;
+    // The rest are orphans that a rank left: jobd is their subreaper.
+    if (const auto exit = ranks_.Reaped(pid, wait_status)) Exited(*exit);
+  }
+}
+
+void Daemon::Exited(const LocalRanks::Exit& exit) {
+  const bool alone = mpi_watch_.Exited(exit.local_rank);
+  if (alone && exit.cause.kind == CauseKind::kNone) RankAlone(exit.local_rank);
+  if (attempt_.killing && ranks_.alive() == 0) {
+    attempt_.last_exit = exit;
+    return Poll();
+  }
+  Feed(RankExited{exit.local_rank, exit.cause});
+}
+
+void Daemon::OnPoll(evutil_socket_t, short, void* pointer) {
+  auto* self = static_cast<Daemon*>(pointer);
+  if (!self->ending_) return self->Poll();
+  if (self->agent_.flushed() && self->peers_.flushed()) event_base_loopbreak(self->base_);
+  evtimer_add(self->poll_, &kPollInterval);
+}
+
+// Waits for what the ranks left behind to be gone.
+void Daemon::Poll() {
+  if (!ranks_.Gone(Ours())) {
+    evtimer_add(poll_, &kPollInterval);
+    return;
+  }
+  if (const auto exit = std::exchange(attempt_.last_exit, std::nullopt)) {
+    Feed(RankExited{exit->local_rank, exit->cause});
+  }
+  MaybePrepared();
+}
+
+bool Daemon::InAttempt(AttemptNumber attempt) const {
+  return state_.order && attempt == state_.status.attempt &&
+         state_.status.phase != MemberPhase::kLeft;
+}
+
+void Daemon::Heard(std::uint32_t from, const peer::Message& message) {
+  if (const auto* up = std::get_if<peer::FenceUp>(&message)) {
+    if (InAttempt(up->attempt) && IsHead()) BringFence(from, *up);
+  } else if (const auto* down = std::get_if<peer::FenceDown>(&message)) {
+    if (InAttempt(down->attempt) && !IsHead()) FinishFence(down->key, down->blob);
+  } else if (const auto* update = std::get_if<peer::KvUpdate>(&message)) {
+    if (InAttempt(update->attempt)) LearnKey(*update);
+  } else {
+    const auto* ready = std::get_if<peer::Ready>(&message);
+    if (ready != nullptr && InAttempt(ready->attempt)) {
+      peers_.Send(
+          from, peer::KvUpdate{ready->attempt, kMasterPort, std::to_string(attempt_.master_port)});
+    }
+    Feed(PeerSaid{from, message});
+  }
+}
+
+void Daemon::BringFence(std::uint32_t from, const peer::FenceUp& fence) {
+  const auto complete = fences_.Bring(from, fence.key, fence.hosts, fence.blob);
+  if (!complete) return;
+  for (const std::uint32_t host : complete->hosts) {
+    if (host != 0) peers_.Send(host, peer::FenceDown{fence.attempt, fence.key, complete->blob});
+  }
+  if (complete->hosts.front() == 0) FinishFence(fence.key, complete->blob);
+}
+
+void Daemon::FinishFence(const std::string& key, const std::string& blob) {
+  pmix_.FinishFence({.key = key, .blob = blob});
+  ++attempt_.fences;
+  MaybeMpiUp();
+}
+
+void Daemon::LearnKey(const peer::KvUpdate& update) {
+  if (IsHead()) return SpreadKey(update.key, update.value);
+  if (update.key == kMasterPort) {
+    attempt_.master_port = static_cast<std::uint16_t>(ParseUnsigned(update.value).value_or(0));
+  } else {
+    services_.Learn(update.key, update.value);
+  }
+}
+
+// All nodes learn a key in the head's order, so that they agree on what it is.
+void Daemon::SpreadKey(const std::string& key, const std::string& value) {
+  const peer::KvUpdate update{state_.status.attempt, key, value};
+  if (!IsHead()) return peers_.Send(0, update);
+  for (std::uint32_t host = 1; host < order().hosts.size(); ++host) peers_.Send(host, update);
+  services_.Learn(key, value);
+}
+
+void Daemon::Registered(const pmix::Registered& registered) {
+  attempt_.pmix = registered.ranks;
+  MaybePrepared();
+}
+
+void Daemon::MaybePrepared() {
+  if (!attempt_.preparing || !attempt_.pmix) return;
+  if (!ranks_.Gone(Ours())) {
+    evtimer_add(poll_, &kPollInterval);
+    return;
+  }
+  attempt_.preparing = false;
+  Feed(LocalPrepared{});
+}
+
+void Daemon::RankMet(std::uint32_t rank) {
+  attempt_.met.insert(rank);
+  mpi_watch_.Connected(rank - order().hosts[order().host_index].first_rank);
+  MaybeMpiUp();
+}
+
+// With one host libpmix settles the fences by itself: that all have come is what can be seen.
+void Daemon::MaybeMpiUp() {
+  if (attempt_.mpi_up || attempt_.met.size() < order().hosts[order().host_index].slots.size() ||
+      (order().hosts.size() > 1 && attempt_.fences < kStartFences)) {
+    return;
+  }
+  attempt_.mpi_up = true;
+  TellMark(Mark::kMpiUp);
+  evtimer_add(spare_, &kSpareAfterMpi);
+}
+
+void Daemon::OnSpare(evutil_socket_t, short, void* self) {
+  static_cast<Daemon*>(self)->pmix_.StartSpare();
+}
+
+void Daemon::RankAlone(std::uint32_t local_rank) {
+  if (WorldSize(order()) == 1) return;  // It is alone.
+  const std::uint32_t rank = order().hosts[order().host_index].first_rank + local_rank;
+  Feed(LocalFailed{
+      {.kind = CauseKind::kSingleton,
+       .rank = static_cast<std::int32_t>(rank),
+       .node = arguments_.node,
+       .text = "rank " + std::to_string(rank) +
+               " started MPI but never met muster's PMIx server: "
+               "it took itself for a job of one rank. The variables PMIX_* and JSM_JSRUN_PORT must "
+               "reach the program (no mpirun, no env -i around it), and its MPI must be Open MPI "
+               "4.1 or newer with PMIx"}});
+}
+
+std::set<pid_t> Daemon::Ours() const {
+  std::set<pid_t> pids = pmix_.pids();
+  pids.merge(status_file_.pids());
+  return pids;
+}
+
+}  // namespace muster

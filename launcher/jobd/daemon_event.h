@@ -1,0 +1,128 @@
+// The jobd's loop: feeds the core with what happens and carries out what it decides.
+//
+// Holds the parts around the core, each in a file of its own: agent_socket (orders), peers (the
+// job's other daemons), pmix_servers, local_ranks (processes), link_services (what ranks ask for),
+// checkpoints (the mover), mpi_watch.  One thread.
+#pragma once
+
+#include <event2/event.h>
+
+#include <deque>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "launcher/jobd/agent_socket_event.h"
+#include "launcher/jobd/fence_table.h"
+#include "launcher/jobd/jobd.h"
+#include "launcher/jobd/link_services_event.h"
+#include "launcher/jobd/local_ranks_posix.h"
+#include "launcher/jobd/mpi_watch_event.h"
+#include "launcher/jobd/peers_event.h"
+#include "launcher/jobd/pmix_servers_event.h"
+#include "launcher/jobd/status_file_posix.h"
+#include "runtime/base/paths.h"
+
+namespace muster {
+
+class Daemon {
+ public:
+  Daemon(event_base* base, const JobdArguments& arguments);
+  ~Daemon();
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+
+  // Listens; the rest happens in the loop.
+  Status Begin();
+
+  // After the loop: ends the children and removes what is the jobd's own.
+  void SweepTraces();
+
+ private:
+  static void OnChild(evutil_socket_t, short, void* self);
+  static void OnDeadline(evutil_socket_t, short, void* self);
+  static void OnPoll(evutil_socket_t, short, void* self);
+  static void OnSpare(evutil_socket_t, short, void* self);
+  static void OnIdle(evutil_socket_t, short, void* self);
+
+  // The core.
+  void Feed(JobdEvent event);
+  void Turn(const JobdEvent& event);
+  void ArmDeadline();
+
+  // What happened.
+  void Ordered(const Order& order);
+  void Reap();
+  void Exited(const LocalRanks::Exit& exit);
+  void Poll();
+  void Heard(std::uint32_t from, const peer::Message& message);
+  void BringFence(std::uint32_t from, const peer::FenceUp& fence);
+  void FinishFence(const std::string& key, const std::string& blob);
+  void LearnKey(const peer::KvUpdate& update);
+  void Registered(const pmix::Registered& registered);
+  void RankMet(std::uint32_t rank);
+  void MaybePrepared();
+  void MaybeMpiUp();
+  void RankAlone(std::uint32_t local_rank);
+
+  // What must be done.
+  void Do(const ConnectToHead& effect);
+  void Do(const PrepareRanks& effect);
+  void Do(const ForkRanks& effect);
+  void Do(const AskRanks& effect);
+  void Do(const SignalAll& effect);
+  void Do(const KillRanks& effect);
+  void Do(const CleanUp& effect);
+  void Do(const SendPeer& effect);
+  void Do(const TellAgent& effect);
+  void Do(const SettleMover& effect);
+  void Do(const EndProcess& effect);
+
+  void SpreadKey(const std::string& key, const std::string& value);
+  void TellMark(Mark mark);
+  std::vector<std::string> EnvironmentOf(std::uint32_t local_rank, const std::string& token) const;
+  std::string ShmFolder(AttemptNumber attempt) const;
+  const StartAttempt& order() const { return *state_.order; }
+  bool IsHead() const { return order().host_index == 0; }
+  // A message of an attempt that this jobd is in.
+  bool InAttempt(AttemptNumber attempt) const;
+  std::set<pid_t> Ours() const;
+
+  event_base* const base_;
+  const JobdArguments arguments_;
+  JobdState state_;
+  std::deque<JobdEvent> queue_;
+  bool stepping_ = false;
+  bool ending_ = false;
+
+  // Of the current attempt.
+  struct Attempt {
+    bool preparing = false;  // LocalPrepared is owed.
+    std::optional<std::vector<pmix::RankEnvironment>> pmix;
+    std::uint16_t master_port = 0;
+    std::uint32_t ranks_here = 1;
+    std::set<std::uint32_t> met;  // Ranks that met their PMIx server.
+    std::uint32_t fences = 0;     // Finished.
+    bool mpi_up = false;
+    bool killing = false;
+    std::optional<LocalRanks::Exit> last_exit;  // Held back until all that it started is gone.
+  };
+  Attempt attempt_;
+
+  StatusKeeper status_file_;
+  LocalRanks ranks_;
+  AgentSocket agent_;
+  Peers peers_;
+  PmixServers pmix_;
+  LinkServices services_;
+  MpiWatch mpi_watch_;
+  FenceTable fences_;
+  event* const child_;
+  event* const deadline_;
+  event* const poll_;
+  event* const spare_;
+  event* const idle_;
+};
+
+}  // namespace muster

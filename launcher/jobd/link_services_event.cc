@@ -1,0 +1,207 @@
+#include "launcher/jobd/link_services_event.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+
+#include "launcher/jobd/machine_posix.h"
+#include "runtime/base/log.h"
+
+namespace muster {
+namespace {
+
+constexpr timeval kReportInterval{.tv_sec = 0, .tv_usec = 50000};
+constexpr std::size_t kValueMax = 60000;  // With its key, so that it fits a packet.
+
+timeval Until(TimePoint at) {
+  const auto left = std::chrono::duration_cast<std::chrono::microseconds>(
+      std::max(at - RealClock().Now(), Duration::zero()));
+  return {.tv_sec = left.count() / 1000000, .tv_usec = left.count() % 1000000};
+}
+
+}  // namespace
+
+LinkServices::LinkServices(event_base* base, Callbacks callbacks)
+    : base_(base),
+      callbacks_(std::move(callbacks)),
+      links_(base, [this](std::uint32_t local_rank,
+                          const link::ToJobd& message) { Hear(local_rank, message); }),
+      memory_(PhysicalMemory() / 2),
+      report_(evtimer_new(base, OnReport, this)),
+      deadline_(evtimer_new(base, OnDeadline, this)) {
+  CHECK(report_ != nullptr && deadline_ != nullptr);
+}
+
+LinkServices::~LinkServices() {
+  event_free(report_);
+  event_free(deadline_);
+}
+
+void LinkServices::Begin(const StartAttempt& order) {
+  End();
+  latest_ = {.job = order.job, .attempt = order.attempt, .committed_step = latest_.committed_step};
+  is_head_ = order.host_index == 0;
+  ranks_ = order.hosts[order.host_index].slots.size();
+  training_.clear();
+  best_before_ = best_step_;
+  stepped_ = false;
+}
+
+void LinkServices::End() {
+  if (evtimer_pending(report_, nullptr) != 0) Report();
+  links_.CloseAll();
+  values_.clear();
+  questions_.clear();
+  event_del(report_);
+  event_del(deadline_);
+}
+
+void LinkServices::Hear(std::uint32_t local_rank, const link::ToJobd& message) {
+  std::visit([&](const auto& m) { On(local_rank, m); }, message);
+}
+
+void LinkServices::On(std::uint32_t, const link::Hello&) {}
+
+void LinkServices::On(std::uint32_t, const link::Bye&) {}
+
+void LinkServices::On(std::uint32_t local_rank, const link::Progress& message) {
+  MarkProgress(local_rank, message);
+  const bool speaks_for_job = is_head_ && local_rank == 0;
+  if (!speaks_for_job && message.note.empty()) return;
+  if (speaks_for_job || message.step >= latest_.step) {
+    latest_.step = message.step;
+    latest_.loss = message.loss;
+    latest_.tokens = message.tokens;
+    latest_.comm_us = message.comm_us;
+  }
+  if (message.note.empty()) return ReportSoon();
+  Note(message.note);
+}
+
+void LinkServices::MarkProgress(std::uint32_t local_rank, const link::Progress& message) {
+  if (message.phase == link::Phase::kTraining && training_.insert(local_rank).second &&
+      training_.size() == ranks_) {
+    callbacks_.mark(Mark::kStateRestored);
+  }
+  best_step_ = std::max(best_step_, message.step);
+  if (message.step > best_before_ && !stepped_) {
+    stepped_ = true;
+    callbacks_.mark(Mark::kFirstStep);
+  }
+}
+
+void LinkServices::SetCommitted(std::uint64_t step) {
+  latest_.committed_step = step;
+  Report();
+}
+
+void LinkServices::Note(const std::string& note) {
+  latest_.note = note;
+  Report();
+}
+
+void LinkServices::ReportSoon() {
+  if (evtimer_pending(report_, nullptr) == 0) evtimer_add(report_, &kReportInterval);
+}
+
+void LinkServices::OnReport(evutil_socket_t, short, void* self) {
+  static_cast<LinkServices*>(self)->Report();
+}
+
+void LinkServices::Report() {
+  event_del(report_);
+  callbacks_.progress(latest_);
+  latest_.note.clear();
+}
+
+void LinkServices::On(std::uint32_t local_rank, const link::KvSet& message) {
+  if (message.key.size() + message.value.size() > kValueMax) {
+    return Log(LogLevel::kWarning, "local_rank=" + std::to_string(local_rank) + " key '" +
+                                       message.key.substr(0, 100) +
+                                       "' is not set: " + std::to_string(message.value.size()) +
+                                       " bytes, key and "
+                                       "value may have " +
+                                       std::to_string(kValueMax));
+  }
+  callbacks_.spread(message.key, message.value);
+}
+
+void LinkServices::Learn(const std::string& key, const std::string& value) {
+  values_[key] = value;
+  for (auto question = questions_.begin(); question != questions_.end();) {
+    if (question->key != key) {
+      ++question;
+      continue;
+    }
+    const std::uint32_t local_rank = question->local_rank;
+    question = questions_.erase(question);
+    Say(local_rank, link::KvValue{.key = key, .value = value, .found = true});
+  }
+}
+
+void LinkServices::On(std::uint32_t local_rank, const link::KvGet& message) {
+  const auto found = values_.find(message.key);
+  if (found != values_.end()) {
+    return Say(local_rank,
+               link::KvValue{.key = message.key, .value = found->second, .found = true});
+  }
+  questions_.push_back(
+      {.local_rank = local_rank,
+       .key = message.key,
+       .deadline = RealClock().Now() + std::chrono::milliseconds(message.timeout_ms)});
+  ArmDeadline();
+}
+
+void LinkServices::ArmDeadline() {
+  const auto first =
+      std::min_element(questions_.begin(), questions_.end(),
+                       [](const auto& a, const auto& b) { return a.deadline < b.deadline; });
+  if (first == questions_.end()) return;
+  const timeval left = Until(first->deadline);
+  evtimer_add(deadline_, &left);
+}
+
+void LinkServices::OnDeadline(evutil_socket_t, short, void* pointer) {
+  auto* self = static_cast<LinkServices*>(pointer);
+  const TimePoint now = RealClock().Now();
+  std::list<Question> late;
+  for (auto item = self->questions_.begin(); item != self->questions_.end();) {
+    const auto next = std::next(item);
+    if (item->deadline <= now) late.splice(late.end(), self->questions_, item);
+    item = next;
+  }
+  for (const Question& question : late) {
+    self->Say(question.local_rank, link::KvValue{.key = question.key});
+  }
+  self->ArmDeadline();
+}
+
+void LinkServices::On(std::uint32_t local_rank, const link::MemoryGet& message) {
+  const Result<JobMemory::Block> block = memory_.Get(message.name, message.bytes);
+  if (!block.ok()) {
+    return Say(local_rank, link::Memory{.name = message.name, .error = block.status().message()});
+  }
+  const auto descriptor = std::make_shared<UniqueFd>(fcntl(block->fd, F_DUPFD_CLOEXEC, 0));
+  if (!descriptor->valid()) {
+    return Say(local_rank, link::Memory{.name = message.name,
+                                        .error = "jobd has no descriptor left on this node"});
+  }
+  Say(local_rank, link::Memory{.name = message.name, .bytes = block->bytes, .fresh = block->fresh},
+      descriptor);
+}
+
+void LinkServices::On(std::uint32_t local_rank, const link::Staged& message) {
+  callbacks_.staged(local_rank, message);
+}
+
+void LinkServices::On(std::uint32_t local_rank, const link::Load&) {
+  callbacks_.load(local_rank);
+}
+
+bool LinkServices::AskToStop(std::uint32_t local_rank, std::uint32_t grace_ms) {
+  if (!links_.Speaks(local_rank)) return false;
+  Say(local_rank, link::Stop{.grace_ms = grace_ms});
+  return true;
+}
+
+}  // namespace muster

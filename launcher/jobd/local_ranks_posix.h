@@ -1,0 +1,90 @@
+// The ranks of an attempt on this node, as processes: forked, signalled, killed, reaped.
+//
+// Nothing here waits; the loop's thread only.
+#pragma once
+
+#include <sys/types.h>
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "launcher/jobd/spawn_posix.h"
+#include "runtime/base/file_posix.h"
+#include "runtime/base/status_file.h"
+
+namespace muster {
+
+class LocalRanks {
+ public:
+  struct Exit {
+    std::uint32_t local_rank = 0;
+    Cause cause;  // kNone: left with 0.
+  };
+
+  // `logs`: ClusterPaths::JobLogs().  `group`: the job's, or empty; the ranks get one below it.
+  LocalRanks(NodeName node, std::string logs, const std::string& group);
+  ~LocalRanks();
+  LocalRanks(const LocalRanks&) = delete;
+  LocalRanks& operator=(const LocalRanks&) = delete;
+
+  // Before any rank of the attempt is started anywhere: the program and the working directory are
+  // there, and the log files are open.  A cause says why not.
+  Cause Prepare(const StartAttempt& order);
+
+  // Forks all of them.  environments and links (what becomes kInheritedFd) by local rank.  Returns
+  // those that could not be forked.
+  std::vector<Exit> Fork(const StartAttempt& order,
+                         const std::vector<std::vector<std::string>>& environments,
+                         const std::vector<UniqueFd>& links);
+
+  // To each rank's process group.
+  void Signal(int number);
+  void SignalOne(std::uint32_t local_rank, int number);
+  // SIGKILL, and to all that descends from them: in rounds, until Gone().
+  void Kill();
+
+  // A child ended; nothing when it was no rank.
+  std::optional<Exit> Reaped(pid_t pid, int wait_status);
+
+  std::size_t alive() const;
+  // Neither a rank nor anything that a rank started is alive.  Kills what it finds, except `ours`.
+  bool Gone(const std::set<pid_t>& ours);
+
+  // Of the attempt that was forked last.
+  std::vector<RankRecord> Records() const;
+  pid_t PidOf(std::uint32_t local_rank) const;  // 0: not alive.
+
+  // The attempt is over: closes what it left open.
+  void Forget();
+  // jobd is about to end.
+  void RemoveGroups();
+
+ private:
+  struct Rank {
+    RankRecord record;
+    UniqueFd out, err;  // Until it is forked.
+    std::string err_path;
+  };
+
+  Cause CauseOf(const Rank& rank, std::uint32_t local_rank);
+  Cause ExecCause(const ExecFailure& failure) const;
+  void ReadReports();
+
+  const NodeName node_;
+  const std::string logs_;
+  const std::string group_;  // The ranks' own; empty: none.
+  std::map<std::uint32_t, Rank> ranks_;
+  std::map<std::uint32_t, ExecFailure> failures_;
+  UniqueFd reports_;
+  std::string program_, workdir_;
+  std::uint64_t oom_kills_ = 0;  // Accounted for.
+  bool killed_ = false;
+};
+
+// The last lines of a file: at most `lines` of them and 4 KiB.
+std::string LastLines(const std::string& path, std::size_t lines);
+
+}  // namespace muster

@@ -1,0 +1,122 @@
+#include "launcher/jobd/machine_posix.h"
+
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "runtime/base/clock.h"
+#include "runtime/base/file_posix.h"
+#include "runtime/base/text.h"
+
+namespace muster {
+namespace {
+
+bool Loopback(const std::string& address) {
+  return address.rfind("127.", 0) == 0 || address == "::1";
+}
+
+// The number after `word` in a file of "word number" lines.
+std::optional<std::uint64_t> NumberIn(const std::string& path, const std::string& word) {
+  const Result<std::string> text = ReadFile(path);
+  if (!text.ok()) return std::nullopt;
+  for (const std::string& line : Split(*text, '\n')) {
+    if (line.rfind(word + " ", 0) == 0) return ParseUnsigned(line.substr(word.size() + 1));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::uint32_t UsableCores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0) {
+    return static_cast<std::uint32_t>(CPU_COUNT(&set));
+  }
+  return static_cast<std::uint32_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
+}
+
+std::set<std::string> OwnAddresses() {
+  std::set<std::string> addresses;
+  ifaddrs* list = nullptr;
+  if (getifaddrs(&list) != 0) return addresses;
+  for (const ifaddrs* item = list; item != nullptr; item = item->ifa_next) {
+    if (item->ifa_addr == nullptr) continue;
+    char text[INET6_ADDRSTRLEN] = "";
+    if (item->ifa_addr->sa_family == AF_INET) {
+      inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(item->ifa_addr)->sin_addr, text,
+                sizeof text);
+    } else if (item->ifa_addr->sa_family == AF_INET6) {
+      inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(item->ifa_addr)->sin6_addr, text,
+                sizeof text);
+    }
+    if (text[0] != '\0') addresses.insert(text);
+  }
+  freeifaddrs(list);
+  return addresses;
+}
+
+std::uint32_t RanksOnThisMachine(const StartAttempt& order) {
+  const std::set<std::string> own = OwnAddresses();
+  std::size_t ranks = 0;
+  for (std::size_t i = 0; i < order.hosts.size(); ++i) {
+    const Host& host = order.hosts[i];
+    const bool here = std::any_of(
+        host.addresses.begin(), host.addresses.end(),
+        [&](const std::string& address) { return Loopback(address) || own.contains(address); });
+    if (here || i == order.host_index) ranks += host.slots.size();
+  }
+  return static_cast<std::uint32_t>(ranks);
+}
+
+bool LoopbackOnly(const StartAttempt& order) {
+  return std::all_of(order.hosts.begin(), order.hosts.end(), [](const Host& host) {
+    return std::all_of(host.addresses.begin(), host.addresses.end(), Loopback);
+  });
+}
+
+Result<std::uint16_t> FreePort() {
+  const UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{.sin_family = AF_INET};
+  socklen_t size = sizeof address;
+  if (!fd.valid() || bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+      getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+    return ErrnoStatus("find a free port", errno);
+  }
+  return ntohs(address.sin_port);
+}
+
+std::uint64_t PhysicalMemory() {
+  return static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) *
+         static_cast<std::uint64_t>(sysconf(_SC_PAGE_SIZE));
+}
+
+std::uint64_t OutOfMemoryKills() {
+  const Result<std::string> own = ReadFile("/proc/self/cgroup");
+  if (!own.ok()) return 0;
+  for (const std::string& line : Split(*own, '\n')) {
+    const std::vector<std::string> parts = Split(line, ':');
+    if (parts.size() < 3) continue;
+    std::optional<std::uint64_t> kills;
+    if (parts[1] == "memory") {
+      kills = NumberIn("/sys/fs/cgroup/memory" + parts[2] + "/memory.oom_control", "oom_kill");
+    } else if (parts[1].empty()) {
+      kills = NumberIn("/sys/fs/cgroup" + parts[2] + "/memory.events", "oom_kill");
+    }
+    if (kills) return *kills;
+  }
+  return 0;
+}
+
+std::int64_t MonotonicMicroseconds() {
+  return std::chrono::duration_cast<std::chrono::microseconds>(RealClock().Now().time_since_epoch())
+      .count();
+}
+
+}  // namespace muster
