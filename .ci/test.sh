@@ -10,7 +10,9 @@ Test() {
   Setup
   for preset in "${presets[@]}"; do BuildPreset "$preset"; done
   for preset in "${presets[@]}"; do
-    ctest --preset "$preset" -j "$(nproc)" "$@" || failed+=("$preset")
+    rm -f "build/$preset/junit.xml"
+    ctest --preset "$preset" -j "$(nproc)" --output-junit "$PWD/build/$preset/junit.xml" "$@" ||
+      failed+=("$preset")
   done
   if [[ ${#failed[@]} -gt 0 ]]; then
     Fail "tests failed in: ${failed[*]}"

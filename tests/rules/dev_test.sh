@@ -37,24 +37,24 @@ Expect 'README begins with the two commands' 0 $'./dev demo\n./dev test' \
 
 # ---- count.sh ------------------------------------------------------------------------------------
 
-cat >"$work/log" <<'TEXT'
-1/4 Testing: a_test
-[==========] 5 tests from 1 test suite ran. (0 ms total)
-[  PASSED  ] 3 tests.
-[  SKIPPED ] 1 test, listed below:
-[  FAILED  ] 1 test, listed below:
-Test Failed.
-2/4 Testing: crashes
-[ RUN      ] A.B
-Test Failed.
-3/4 Testing: script
-Test Passed.
-4/4 Testing: not_built
+# A real run of ctest, with one program of each fate.
+mkdir "$work/run"
+cat >"$work/run/CTestTestfile.cmake" <<'TEXT'
+add_test(passes true)
+add_test(counts echo "[  PASSED  ] 3 tests.\n[  SKIPPED ] 1 test, listed below:")
+add_test(fails sh -c "echo '[  PASSED  ] 5 tests.'; echo '[  FAILED  ] 2 tests'; exit 1")
+add_test(crashes sh -c "echo '[  PASSED  ] 7 tests.'; kill -9 $$")
+add_test(skips sh -c "exit 77")
+set_tests_properties(skips PROPERTIES SKIP_RETURN_CODE 77)
+add_test(missing /nonexistent)
 TEXT
-Expect 'tests are counted, crashes too' 0 '4 passed, 3 failed, 1 skipped' bash .ci/count.sh "$work/log"
-: >"$work/empty"
-Expect 'no test is no success' 1 '0 passed, 0 failed, 0 skipped' bash .ci/count.sh "$work/empty"
+(cd "$work/run" && ctest --output-junit "$work/run/junit.xml" >/dev/null 2>&1 </dev/null)
+Expect 'tests are counted, crashes too' 0 '16 passed, 4 failed, 2 skipped' \
+  bash .ci/count.sh "$work/run"
 Expect 'no log is no success' 1 'no tests were run' bash .ci/count.sh "$work/none"
+: >"$work/run/junit.xml"
+: >"$work/run/Testing/Temporary/LastTest.log"
+Expect 'no test is no success' 1 '0 passed, 0 failed, 0 skipped' bash .ci/count.sh "$work/run"
 
 # ---- clean ---------------------------------------------------------------------------------------
 
