@@ -19,6 +19,7 @@ void Console::Report(const link::Progress& progress, double loss_ema) {
   if (link_ != nullptr) link_->Report(progress);
   constexpr auto kQuiet = std::chrono::seconds(5);
   const TimePoint now = clock_.Now();
+  if (progress.phase != link::Phase::kTraining || progress.step == 0) return;
   const bool due = progress.step == 1 || progress.step == steps_ || now - last_line_ >= kQuiet;
   if (!speaks_ || !due) return;
   last_line_ = now;

@@ -20,12 +20,12 @@ Status Trainer::Run() {
     RETURN_IF_ERROR(TellSaves(Duration::zero()));
     stopped_ = step_ < options_.steps && (stop_seen_ || step_ == options_.stop_after);
   }
+  Report(link::Phase::kStopping);
   RETURN_IF_ERROR(SaveCheckpoint());
   return FinishSaves();
 }
 
 Status Trainer::Step() {
-  waited_ = {};
   ComputeGradients();
   const TimePoint computed = parts_.clock.Now();
   RETURN_IF_ERROR(barrier_->Wait());
@@ -50,16 +50,22 @@ Status Trainer::Step() {
   RETURN_IF_ERROR(AwaitNode());
   ++step_;
   if (leader()) state_.header().Set(StateWord::Kind::kStable, step_);
+  loss_ = loss;
+  Report(link::Phase::kTraining);
+  return {};
+}
+
+void Trainer::Report(link::Phase phase, std::string note) {
   const auto us = std::chrono::duration_cast<std::chrono::microseconds>(waited_).count();
+  waited_ = {};
   parts_.host.Report(
       {.step = step_,
-       .loss = loss,
+       .loss = step_ == first_step_ ? loss_ema() : loss_,
        .tokens = step_ * options_.micro_batches * parts_.model.tokens_per_micro_batch(),
        .comm_us = static_cast<std::uint64_t>(us),
-       .phase = link::Phase::kTraining,
-       .note = std::exchange(note_, {})},
+       .phase = phase,
+       .note = std::move(note)},
       loss_ema());
-  return {};
 }
 
 void Trainer::ComputeGradients() {
@@ -106,6 +112,7 @@ Status Trainer::AwaitNode() {
 Status Trainer::SaveCheckpoint() {
   if (!stager_ || saved_step_ == step_) return {};
   saved_step_ = step_;
+  if (leader()) Report(link::Phase::kSaving);
   const std::string host_state =
       leader() ? EncodeHostState({.facts = facts_, .step = step_, .loss_ema = loss_ema()}) : "";
   return stager_->Save(step_, state_, host_state, *barrier_);

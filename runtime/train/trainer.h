@@ -50,7 +50,7 @@ class TrainHost {
   virtual ~TrainHost() = default;
   // Somebody asked for an end: finish the step, checkpoint, leave.
   virtual bool StopRequested() = 0;
-  // After each step.  Must not block.
+  // After each step, and when a phase begins.  Must not block.
   virtual void Report(const link::Progress& progress, double loss_ema) = 0;
   // A line for people, said once per job.
   virtual void Say(const std::string& line) = 0;
@@ -97,6 +97,7 @@ class Trainer {
   void ComputeGradients();
   void Update(double gradient_scale);
   Status AwaitNode();
+  void Report(link::Phase phase, std::string note = {});
   Status SaveCheckpoint();
   Status TellSaves(Duration timeout);
   Status FinishSaves();
@@ -122,7 +123,7 @@ class Trainer {
   bool stopped_ = false;
   bool save_failed_ = false;
   Duration waited_{};  // In collectives, in this step.
-  std::string note_;   // For the next report.
+  double loss_ = 0;    // Of the last step.
 };
 
 }  // namespace muster

@@ -86,6 +86,7 @@ Status Trainer::OpenMemory() {
 }
 
 Status Trainer::Restore() {
+  Report(link::Phase::kRestoring);
   const StateHeader& header = state_.header();
   const StateWord word = StateWord::Decode(header.word.load(std::memory_order_acquire));
   const bool whole = header.magic == StateHeader::kMagic &&
@@ -122,10 +123,9 @@ Status Trainer::Restore() {
                                        OfStep(static_cast<std::uint64_t>(bounds[0])));
   }
   first_step_ = step_;
-  if (leader() && topology_.node() == 0 && !how.empty()) {
-    note_ = how;
-    parts_.host.Say(how);
-  }
+  const bool first = leader() && topology_.node() == 0;
+  if (first) parts_.host.Say(how);
+  Report(link::Phase::kTraining, first ? how : "");
   return {};
 }
 
