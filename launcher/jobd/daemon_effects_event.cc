@@ -49,7 +49,9 @@ void Daemon::Do(const PrepareRanks&) {
   attempt_.ranks_here = RanksOnThisMachine(order());
   if (const Result<std::uint16_t> port = FreePort(); port.ok()) attempt_.master_port = *port;
   pmix::Register registration{
-      .job_namespace = "muster-" + arguments_.cookie + "-" + std::to_string(order().attempt),
+      // The same on every host, and never again.
+      .job_namespace = "muster-" + order().run_id.substr(0, 16) + "-" +
+                       std::to_string(order().job) + "-" + std::to_string(order().attempt),
       .host_index = order().host_index,
       .uid = order().owner.uid,
       .gid = order().owner.gid};

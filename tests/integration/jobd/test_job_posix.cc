@@ -24,7 +24,7 @@ namespace muster {
 namespace {
 
 using std::chrono::steady_clock;
-constexpr auto kPatience = std::chrono::seconds(60);
+constexpr auto kPatience = std::chrono::seconds(30);
 
 void GiveTo(const std::string& path, std::uint32_t uid) {
   if (uid == 0) return;
