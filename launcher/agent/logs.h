@@ -28,9 +28,9 @@ struct LogFrom {
 struct LogWish {
   JobId job = 0;
   AttemptNumber first_attempt = 0, last_attempt = 0;
-  std::vector<std::uint32_t> ranks;  // Empty: first_rank up to last_rank.
-  std::uint32_t first_rank = 0, last_rank = 0;
-  std::vector<LogFrom> from;  // Where not at 0.
+  std::uint32_t first_rank = 0, last_rank = 0;  // Those on this node.
+  std::vector<std::uint32_t> ranks;             // Of them these; empty: all.
+  std::vector<LogFrom> from;                    // Where not at 0.
 };
 
 // Whether `wish` asks for `file`.

@@ -16,22 +16,12 @@
 #include <vector>
 
 #include "launcher/agent/logs.h"
+#include "launcher/agent/registration.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/statuses.h"
 #include "runtime/base/tls_openssl.h"
 
 namespace muster {
-
-// How this life of the agent presents itself; the answer to SessionOpened (agent.h).
-struct Registration {
-  NodeName node;
-  Incarnation incarnation = 0;
-  std::string boot_id;
-  std::uint32_t slots = 0;
-  std::vector<std::string> addresses;
-  std::string block, leaf, spine;
-  std::vector<JobdStatus> jobds;
-};
 
 // Names one stream; the next one has a higher number.
 using SessionNumber = std::uint64_t;

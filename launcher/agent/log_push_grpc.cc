@@ -1,0 +1,79 @@
+#include "launcher/agent/log_push_grpc.h"
+
+namespace muster {
+namespace {
+
+constexpr std::size_t kPieceMost = 256 << 10;
+
+}  // namespace
+
+void LogPush::Begin(v1::AgentLink::Stub& stub) {
+  stub.async()->PushLogs(&context_, &reply_, this);
+  AddHold();  // Writes begin outside gRPC's own calls, too.
+  StartCall();
+  Tick();
+}
+
+void LogPush::Tick() {
+  const MutexLock lock(mutex_);
+  Pump();
+}
+
+void LogPush::Enough() {
+  const MutexLock lock(mutex_);
+  follow_ = false;
+  Pump();
+}
+
+void LogPush::Abandon() {
+  const MutexLock lock(mutex_);
+  context_.TryCancel();
+  if (!writing_) Close();  // Else the write fails, and closes.
+}
+
+bool LogPush::resting() {
+  const MutexLock lock(mutex_);
+  return !writing_ && !closed_;
+}
+
+void LogPush::Pump() {
+  if (writing_ || closed_) return;
+  auto bytes = source_->Next(kPieceMost);
+  if (!bytes && follow_) return;
+  out_.Clear();
+  out_.set_want(want_);
+  if (!bytes) {
+    out_.set_end(true);
+    StartWriteLast(&out_, grpc::WriteOptions());
+    Close();
+    return;
+  }
+  out_.set_attempt(bytes->file.attempt);
+  out_.set_rank(bytes->file.rank);
+  out_.set_is_stderr(bytes->file.is_stderr);
+  out_.set_offset(bytes->offset);
+  out_.set_data(std::move(bytes->data));
+  writing_ = true;
+  StartWrite(&out_);
+}
+
+void LogPush::Close() {
+  if (closed_) return;
+  closed_ = true;
+  RemoveHold();
+}
+
+void LogPush::OnWriteDone(bool ok) {
+  const MutexLock lock(mutex_);
+  if (closed_) return;
+  writing_ = false;
+  if (!ok) Close();
+  Pump();
+}
+
+void LogPush::OnDone(const grpc::Status&) {
+  const std::function<void()> done = done_;  // It may destroy this.
+  done();
+}
+
+}  // namespace muster

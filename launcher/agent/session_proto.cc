@@ -1,0 +1,37 @@
+#include "launcher/agent/session_proto.h"
+
+#include "runtime/base/wire.h"
+
+namespace muster {
+
+v1::AgentMessage ToProto(const Registration& registration) {
+  v1::AgentMessage message;
+  v1::Register* to = message.mutable_register_();
+  to->set_node(registration.node);
+  to->set_incarnation(registration.incarnation);
+  to->set_boot_id(registration.boot_id);
+  to->set_slots(registration.slots);
+  for (const std::string& address : registration.addresses) to->add_addresses(address);
+  to->set_block(registration.block);
+  to->set_leaf(registration.leaf);
+  to->set_spine(registration.spine);
+  for (const JobdStatus& status : registration.jobds) to->add_statuses(EncodeWire(status));
+  return message;
+}
+
+LogWish FromProto(const v1::LogWanted& message) {
+  LogWish wish{.job = message.job(),
+               .first_attempt = message.first_attempt(),
+               .last_attempt = message.last_attempt(),
+               .first_rank = message.first_rank(),
+               .last_rank = message.last_rank(),
+               .ranks = {message.ranks().begin(), message.ranks().end()}};
+  for (const v1::LogFrom& from : message.from()) {
+    wish.from.push_back(
+        {.file = {.attempt = from.attempt(), .rank = from.rank(), .is_stderr = from.is_stderr()},
+         .offset = from.offset()});
+  }
+  return wish;
+}
+
+}  // namespace muster
