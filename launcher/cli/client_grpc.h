@@ -45,7 +45,7 @@ class ClusterClient {
   Result<JobId> Submit(const JobRequest& request);
   Result<JobView> Get(JobId job);
   Result<std::vector<JobView>> List(bool ended_too);
-  Status Cancel(JobId job);
+  Status Cancel(JobId job, bool now = false);  // `now`: without grace.
   Status Signal(JobId job, std::int32_t signal);
   Result<std::vector<ClusterNode>> Nodes();
   // An empty reason resumes.  `dead`: nothing on it runs any more, I vouch for it.
@@ -67,8 +67,9 @@ class ClusterClient {
   // Ends when the job ended.  Cancelling gives the job up: the coordinator stops it with grace.
   std::unique_ptr<ClientStream> Attach(JobId job, std::function<void()> held, Ended ended);
 
+  struct Channel;  // channel_grpc.h
+
  private:
-  struct Channel;
   std::shared_ptr<Channel> channel_;
 };
 
