@@ -50,6 +50,15 @@ class ByteGpt : public CleanTest {
   }
 };
 
+TEST_F(ByteGpt, TheMpiGroupKeepsThePromisesOfEveryGroup) {
+  const ProgramEnd end =
+      RunProgram({"mpirun", "--allow-run-as-root", "--oversubscribe", "-np", "3", CONFORMANCE});
+  EXPECT_EQ(end.exit_code, 0);
+  EXPECT_NE(end.output.find("rank 2 of 3: node 0, local rank 2, 0 broken"), std::string::npos)
+      << end.output;
+  EXPECT_EQ(end.output.find("broken: "), std::string::npos) << end.output;
+}
+
 TEST_F(ByteGpt, StartsAtLn256AndIsBelow2Point9After120Steps) {
   const ProgramEnd end = Alone({"--steps", "120"});
   ASSERT_EQ(end.exit_code, 0) << end.output;
@@ -130,6 +139,14 @@ TEST_F(ByteGpt, KilledRanksGoOnFromMemoryAndEndInTheSameBits) {
     EXPECT_EQ(jobd.Commits().back(), 23U);
   }
   EXPECT_GT(from_memory, 0) << "no attempt found a whole state in memory";
+}
+
+TEST_F(ByteGpt, TwoNodesOfEightRanksEndInTheSameBits) {
+  const std::vector<std::string> arguments = {"--steps", "5", "--hash"};
+  FakeJobd jobd(scene_.folder(), {.nodes = 2, .per_node = 8});
+  const FakeJobd::End end = jobd.RunAttempt(Command(arguments), {});
+  EXPECT_EQ(end.exit_code, 0) << end.output;
+  EXPECT_EQ(HashOf(end.output), HashOf(Alone(arguments).output));
 }
 
 TEST_F(ByteGpt, ALostNodeGetsItsStateFromTheOther) {

@@ -2,8 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <numeric>
 #include <thread>
+
+#include "tests/unit/comm/conformance.h"
 
 namespace muster {
 namespace {
@@ -21,41 +22,14 @@ void RunRanks(int ranks, Body body) {
   }
 }
 
-TEST(ThreadsGroup, AllGatherAndBroadcastReachEveryRank) {
-  RunRanks(5, [](ProcessGroup& group) {
-    const auto mine = static_cast<std::byte>(10 + group.rank());
-    std::vector<std::byte> all(5);
-    ASSERT_TRUE(group.all_gather({&mine, 1}, all).ok());
-    for (int i = 0; i < 5; ++i) EXPECT_EQ(all[static_cast<std::size_t>(i)], std::byte(10 + i));
-    std::byte word = group.rank() == 3 ? std::byte{77} : std::byte{0};
-    ASSERT_TRUE(group.broadcast({&word, 1}, 3).ok());
-    EXPECT_EQ(word, std::byte{77});
-  });
-}
-
-TEST(ThreadsGroup, AllReduceOfIntegersGivesSumMinAndMax) {
-  RunRanks(4, [](ProcessGroup& group) {
-    for (const auto& [op, expected] :
-         {std::pair{ReduceOp::kSum, 6}, {ReduceOp::kMin, 0}, {ReduceOp::kMax, 3}}) {
-      std::int64_t value = group.rank();
-      ASSERT_TRUE(group.all_reduce({&value, 1}, op).ok());
-      EXPECT_EQ(value, expected);
-    }
-  });
-}
-
-TEST(ThreadsGroup, MessagesOfOneTagArriveInOrder) {
-  RunRanks(2, [](ProcessGroup& group) {
-    const int peer = 1 - group.rank();
-    for (int i = 0; i < 100; ++i) {
-      const auto out = static_cast<std::byte>(i);
-      std::byte in{};
-      const auto receiving = group.recv({&in, 1}, peer, 7);
-      const auto sending = group.send({&out, 1}, peer, 7);
-      ASSERT_TRUE(sending->wait().ok() && receiving->wait().ok());
-      EXPECT_EQ(in, out);
-    }
-  });
+TEST(ThreadsGroup, KeepsThePromisesOfEveryGroup) {
+  for (const int ranks : {1, 2, 5}) {
+    RunRanks(ranks, [](ProcessGroup& group) {
+      for (const std::string& broken : testing::BrokenPromises(group)) {
+        ADD_FAILURE() << "rank " << group.rank() << " of " << group.world_size() << ": " << broken;
+      }
+    });
+  }
 }
 
 TEST(ThreadsGroup, AWaitForASilentPeerEndsWithDeadline) {
