@@ -36,6 +36,13 @@ const char* Name(MemberPhase phase) {
   return kNames[static_cast<std::size_t>(phase)];
 }
 
+std::string Told(const Cause& cause) {
+  if (cause.kind == CauseKind::kNone) return "";
+  return " cause=" + std::to_string(static_cast<int>(cause.kind)) +
+         " code=" + std::to_string(cause.code) + " rank=" + std::to_string(cause.rank) +
+         " node=" + cause.node + " " + cause.text;
+}
+
 }  // namespace
 
 Daemon::Daemon(event_base* base, const JobdArguments& arguments)
@@ -138,9 +145,9 @@ void Daemon::Turn(const JobdEvent& event) {
     TellMark(Mark::kFailureSeen);
   }
   if (now.phase != before.phase || now.attempt != before.attempt) {
-    Log(LogLevel::kInfo, "job=" + std::to_string(now.job) + " attempt=" +
-                             std::to_string(now.attempt) + " phase=" + Name(now.phase) +
-                             (now.cause.text.empty() ? "" : " cause: " + now.cause.text));
+    Log(LogLevel::kInfo, "job=" + std::to_string(now.job) +
+                             " attempt=" + std::to_string(now.attempt) +
+                             " phase=" + Name(now.phase) + Told(now.cause));
   }
   if (before.ranks_alive > 0 && now.ranks_alive == 0) TellMark(Mark::kAllGone);
   for (const JobdEffect& effect : effects) {

@@ -22,14 +22,6 @@ namespace {
 constexpr std::size_t kTailLines = 20;
 constexpr std::size_t kTailBytes = 4096;
 
-std::string RanksGroup(const std::string& group) {
-  if (group.empty()) return "";
-  const Status made = MakeSubgroup(group, "ranks");
-  if (made.ok()) return group + "/ranks";
-  Log(LogLevel::kWarning, "no group for the ranks, they are found by descent: " + made.message());
-  return "";
-}
-
 bool IsFolder(const std::string& path) {
   struct stat info {};
   return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
@@ -78,15 +70,26 @@ Result<UniqueFd> OpenLog(const std::string& path) {
 
 }  // namespace
 
-LocalRanks::LocalRanks(NodeName node, std::string logs, const std::string& group)
-    : node_(std::move(node)), logs_(std::move(logs)), group_(RanksGroup(group)) {}
+LocalRanks::LocalRanks(NodeName node, std::string logs, std::string group)
+    : node_(std::move(node)), logs_(std::move(logs)), group_(std::move(group)) {}
 
 LocalRanks::~LocalRanks() {
   Kill();
 }
 
+void LocalRanks::MakeRanksGroup(AttemptNumber attempt) {
+  if (group_.empty()) return;
+  const std::string name = "ranks-" + std::to_string(attempt);
+  if (Status made = MakeSubgroup(group_, name); made.ok()) {
+    groups_.push_back(group_ + "/" + name);
+  } else {
+    Log(LogLevel::kWarning, "no group for the ranks, descent must do: " + made.message());
+  }
+}
+
 Cause LocalRanks::Prepare(const StartAttempt& order) {
   Forget();
+  MakeRanksGroup(order.attempt);
   program_ = order.program.argv.empty() ? "" : order.program.argv[0];
   workdir_ = order.program.workdir;
   if (!workdir_.empty() && !IsFolder(workdir_)) {
@@ -128,7 +131,7 @@ std::vector<LocalRanks::Exit> LocalRanks::Fork(
               .workdir = order.program.workdir,
               .umask = order.program.umask,
               .limits = order.program.limits,
-              .group = group_,
+              .group = groups_.empty() ? "" : groups_.back(),
               .report = report.get()};
   for (auto& [local, rank] : ranks_) {
     spawn.environment = environments[local];
@@ -162,7 +165,7 @@ void LocalRanks::SignalOne(std::uint32_t local_rank, int number) {
 
 void LocalRanks::Kill() {
   killed_ = true;
-  KillGroup(group_);
+  for (const std::string& group : groups_) KillGroup(group);
   Signal(SIGKILL);
 }
 
@@ -242,12 +245,15 @@ std::size_t LocalRanks::alive() const {
 
 bool LocalRanks::Gone(const std::set<pid_t>& ours) {
   if (alive() > 0) return false;
-  if (!group_.empty()) {
-    if (!GroupPopulated(group_)) return true;
-    KillGroup(group_);
-    return false;
-  }
   bool gone = true;
+  if (!groups_.empty()) {
+    for (const std::string& group : groups_) {
+      if (!GroupPopulated(group)) continue;
+      gone = false;
+      KillGroup(group);
+    }
+    return gone;
+  }
   for (const pid_t pid : Descendants(getpid())) {
     if (ours.contains(pid)) continue;
     gone = false;
@@ -264,6 +270,7 @@ std::vector<RankRecord> LocalRanks::Records() const {
 
 void LocalRanks::Forget() {
   CHECK(alive() == 0);
+  RemoveGroups();
   ranks_.clear();
   failures_.clear();
   reports_.Reset();
@@ -271,8 +278,9 @@ void LocalRanks::Forget() {
 }
 
 void LocalRanks::RemoveGroups() {
-  const Status removed = RemoveGroup(group_);
-  if (!removed.ok()) Log(LogLevel::kWarning, removed.message());
+  std::erase_if(groups_, [](const std::string& group) {
+    return !GroupPopulated(group) && RemoveGroup(group).ok();
+  });
 }
 
 std::string LastLines(const std::string& path, std::size_t lines) {

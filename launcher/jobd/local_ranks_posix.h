@@ -24,8 +24,9 @@ class LocalRanks {
     Cause cause;  // kNone: left with 0.
   };
 
-  // `logs`: ClusterPaths::JobLogs().  `group`: the job's, or empty; the ranks get one below it.
-  LocalRanks(NodeName node, std::string logs, const std::string& group);
+  // `logs`: ClusterPaths::JobLogs().  `group`: the job's, or empty; the ranks of each attempt get
+  // one of their own below it.
+  LocalRanks(NodeName node, std::string logs, std::string group);
   ~LocalRanks();
   LocalRanks(const LocalRanks&) = delete;
   LocalRanks& operator=(const LocalRanks&) = delete;
@@ -59,7 +60,7 @@ class LocalRanks {
 
   // The attempt is over: closes what it left open.
   void Forget();
-  // jobd is about to end.
+  // The groups that are empty.
   void RemoveGroups();
 
  private:
@@ -72,10 +73,14 @@ class LocalRanks {
   Cause CauseOf(const Rank& rank, std::uint32_t local_rank);
   Cause ExecCause(const ExecFailure& failure) const;
   void ReadReports();
+  void MakeRanksGroup(AttemptNumber attempt);
 
   const NodeName node_;
   const std::string logs_;
-  const std::string group_;  // The ranks' own; empty: none.
+  const std::string group_;
+  // A new one for each attempt: Linux 6.18 kills what is born by clone3 into a group that was
+  // killed before.  Those of old attempts stay until they are empty.
+  std::vector<std::string> groups_;  // The last one is the attempt's.
   std::map<std::uint32_t, Rank> ranks_;
   std::map<std::uint32_t, ExecFailure> failures_;
   UniqueFd reports_;
