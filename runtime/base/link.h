@@ -68,9 +68,9 @@ struct KvGet {
   }
 };
 
-// Asks for the memfd `name` of this job on this node: created with zeros when it is not there yet,
-// grown (with zeros) when it is smaller.  Its size is at least `bytes` when it is handed out.  It
-// outlives ranks and attempts.  Answered by Memory with the descriptor.
+// Asks for the memfd `name` of this job on this node, created with zeros when it is not there yet;
+// an error when it is there with another size, since somebody may have mapped it.  It outlives ranks
+// and attempts.  Answered by Memory with the descriptor.
 struct MemoryGet {
   std::string name;
   std::uint64_t bytes = 0;

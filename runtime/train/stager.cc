@@ -20,7 +20,8 @@ Result<CheckpointStager> CheckpointStager::Open(const Layout& layout, const Topo
   stager.sink_ = sink;
   for (std::size_t i = 0; i < kStages; ++i) {
     Stage& stage = stager.stages_[i];
-    stage.name = "stage" + std::to_string(i);
+    // Another shape of the attempt means another size, so another name.
+    stage.name = "stage" + std::to_string(i) + "." + std::to_string(stager.bytes());
     auto region = memory.Get(stage.name, std::max<std::size_t>(stager.bytes(), 1));
     if (!region.ok()) return std::move(region).status().While("staging memory");
     stage.region = *region;

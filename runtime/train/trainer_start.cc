@@ -68,7 +68,9 @@ Status Trainer::Agree(Status mine) {
 }
 
 Status Trainer::OpenMemory() {
-  auto gradients = parts_.memory.Get("gradients", GradientView::Bytes(layout_, topology_));
+  // Its size depends on the shape of the attempt, so its name does, too.
+  const std::size_t gradient_bytes = GradientView::Bytes(layout_, topology_);
+  auto gradients = parts_.memory.Get("gradients." + std::to_string(gradient_bytes), gradient_bytes);
   if (!gradients.ok()) return std::move(gradients).status().While("memory for gradients");
   auto state = parts_.memory.Get("state", StateView::Bytes(layout_));
   if (!state.ok()) return std::move(state).status().While("memory for parameters");

@@ -154,7 +154,10 @@ void FakeJobd::GiveMemory(Rank& rank, const link::MemoryGet& request) {
   if (fresh) fd.Reset(memfd_create(request.name.c_str(), MFD_CLOEXEC));
   struct stat info {};
   CHECK(fstat(fd.get(), &info) == 0);
-  const auto size = std::max(static_cast<std::uint64_t>(info.st_size), request.bytes);
+  const auto size = fresh ? request.bytes : static_cast<std::uint64_t>(info.st_size);
+  if (size != request.bytes) {
+    return Send(rank, link::Memory{.name = request.name, .error = "it has another size"});
+  }
   CHECK(ftruncate(fd.get(), static_cast<off_t>(size)) == 0);
   Send(rank, link::Memory{.name = request.name, .bytes = size, .fresh = fresh}, fd.get());
 }

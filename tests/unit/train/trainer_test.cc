@@ -135,7 +135,7 @@ struct Cluster {
       : nodes(node_count), per_node(ranks_per_node), memories(static_cast<std::size_t>(nodes)) {}
 
   const int nodes;
-  const int per_node;
+  int per_node;
   std::vector<ThreadsMemory> memories;
   FakeStore* store = nullptr;
   std::uint64_t stop_at = 0;
@@ -234,6 +234,19 @@ TEST(Trainer, GoesOnFromMemoryWithTheSameBits) {
   EXPECT_EQ(end.said[0], "restored step 3 from memory");
   EXPECT_EQ(end.parameters, undisturbed.parameters);
   EXPECT_EQ(end.loss_ema, undisturbed.loss_ema);
+}
+
+TEST(Trainer, AnotherNumberOfRanksGoesOnFromTheSameMemory) {
+  const Cluster::End undisturbed = Cluster(1, 1).Train(kOptions);
+  Cluster cluster(2, 2);
+  TrainOptions cut = kOptions;
+  cut.stop_after = 3;
+  cluster.Train(cut);
+  cluster.attempt = 1;
+  cluster.per_node = 3;
+  const Cluster::End end = cluster.Train(kOptions);
+  EXPECT_EQ(end.said.at(0), "restored step 3 from memory");
+  EXPECT_EQ(end.parameters, undisturbed.parameters);
 }
 
 TEST(Trainer, ANodeThatLostItsMemoryGetsTheStateFromAnother) {
