@@ -69,8 +69,8 @@ struct KvGet {
 };
 
 // Asks for the memfd `name` of this job on this node, created with zeros when it is not there yet;
-// an error when it is there with another size, since somebody may have mapped it.  It outlives ranks
-// and attempts.  Answered by Memory with the descriptor.
+// an error when it is there with another size, since somebody may have mapped it.  It outlives
+// ranks and attempts.  Answered by Memory with the descriptor.
 struct MemoryGet {
   std::string name;
   std::uint64_t bytes = 0;
