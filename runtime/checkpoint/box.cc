@@ -87,7 +87,7 @@ StagedTensor WholeTensor(std::string name, std::string dtype, std::vector<std::u
           .dtype = std::move(dtype),
           .global_shape = shape,
           .offset = Shape(shape.size(), 0),
-          .shape = shape};
+          .shape = std::move(shape)};
 }
 
 Status CheckBox(const StagedTensor& box) {

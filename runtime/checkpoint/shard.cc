@@ -79,35 +79,43 @@ Result<std::vector<std::uint32_t>> WriteFile(Store& store, const std::string& pa
   return writer.TakeCrcs();
 }
 
-// Walks the blocks [first, last) of a file.  `good` gets those that hold; `bad` says whether to go
-// on after one that does not.
-void WalkBlocks(Store& store, const std::string& path, const ManifestFile& file, std::size_t first,
-                std::size_t last, const ShardSink& good,
+// Some MiB of a file: [first, last).
+struct Blocks {
+  const std::string& path;
+  const ManifestFile& file;
+  std::size_t first = 0, last = 0;
+};
+
+Status CheckBlock(std::span<const std::byte> block, std::size_t due, std::uint32_t crc_due) {
+  if (block.size() < due) return Status(Code::kDataLoss, "the file ends too early");
+  const std::uint32_t crc = Crc32c(block);
+  if (crc == crc_due) return {};
+  return Status(Code::kDataLoss, "CRC-32C is " + CrcText(crc) + ", should be " + CrcText(crc_due));
+}
+
+// `good` gets the blocks that hold; `bad` says whether to go on after one that does not.
+void WalkBlocks(Store& store, const Blocks& blocks, const ShardSink& good,
                 const std::function<bool(std::uint64_t mib, Status what)>& bad) {
   std::vector<std::byte> slice;
-  for (std::size_t mib = first; mib < last;) {
+  for (std::size_t mib = blocks.first; mib < blocks.last;) {
     const std::uint64_t begin = mib * kBlock;
-    const std::size_t blocks = std::min(last - mib, kSlice / kBlock);
-    slice.resize(std::min<std::uint64_t>(blocks * kBlock, file.size - begin));
-    const auto read = store.Read(path, begin, slice);
+    const std::size_t count = std::min(blocks.last - mib, kSlice / kBlock);
+    slice.resize(std::min<std::uint64_t>(count * kBlock, blocks.file.size - begin));
+    const auto read = store.Read(blocks.path, begin, slice);
     if (!read.ok()) {
       if (!bad(mib, read.status())) return;
-      mib += blocks;
+      mib += count;
       continue;
     }
-    for (std::size_t k = 0; k < blocks; ++k, ++mib) {
-      const std::size_t from = k * kBlock;
-      const auto block = std::span(slice).subspan(from, std::min(kBlock, slice.size() - from));
-      const std::uint32_t crc = *read < from + block.size() ? 0 : Crc32c(block);
-      if (*read < from + block.size()) {
-        if (!bad(mib, Status(Code::kDataLoss, "the file ends too early"))) return;
-      } else if (crc != file.crcs[mib]) {
-        if (!bad(mib, Status(Code::kDataLoss, "CRC-32C is " + CrcText(crc) + ", should be " +
-                                                  CrcText(file.crcs[mib])))) {
-          return;
-        }
-      } else {
+    for (std::size_t from = 0; from < slice.size(); from += kBlock, ++mib) {
+      const std::size_t due = std::min(kBlock, slice.size() - from);
+      const std::size_t there = from < *read ? std::min(due, *read - from) : 0;
+      const auto block = std::span<const std::byte>(slice).subspan(from, there);
+      Status held = CheckBlock(block, due, blocks.file.crcs[mib]);
+      if (held.ok()) {
         good(begin + from, block);
+      } else if (!bad(mib, std::move(held))) {
+        return;
       }
     }
   }
@@ -121,11 +129,10 @@ Status CheckSize(Store& store, const std::string& path, const ManifestFile& file
                                      std::to_string(file.size));
 }
 
-Status ReadBlocks(Store& store, const std::string& path, const ManifestFile& file,
-                  std::size_t first, std::size_t last, const ShardSink& sink) {
+Status ReadBlocks(Store& store, const Blocks& blocks, const ShardSink& sink) {
   Status status;
-  WalkBlocks(store, path, file, first, last, sink, [&](std::uint64_t mib, Status what) {
-    status = std::move(what).While(path + ": MiB " + std::to_string(mib));
+  WalkBlocks(store, blocks, sink, [&](std::uint64_t mib, Status what) {
+    status = std::move(what).While(blocks.path + ": MiB " + std::to_string(mib));
     return false;
   });
   return status;
@@ -179,7 +186,7 @@ Status ReadShard(Store& store, const std::string& folder, const ManifestFile& fi
                  const ShardSink& sink) {
   const std::string path = folder + "/" + file.name;
   RETURN_IF_ERROR(CheckSize(store, path, file));
-  return ReadBlocks(store, path, file, 0, file.crcs.size(), sink);
+  return ReadBlocks(store, {path, file, 0, file.crcs.size()}, sink);
 }
 
 std::vector<Damage> FindDamage(Store& store, const std::string& folder, const ManifestFile& file) {
@@ -195,7 +202,7 @@ std::vector<Damage> FindDamage(Store& store, const std::string& folder, const Ma
                               std::to_string(file.size)});
   }
   WalkBlocks(
-      store, path, file, 0, file.crcs.size(), [](auto, auto) {},
+      store, {path, file, 0, file.crcs.size()}, [](auto, auto) {},
       [&](std::uint64_t mib, const Status& what) {
         damage.push_back({.path = path, .mib = mib, .what = what.message()});
         return true;
@@ -208,8 +215,8 @@ Status ProbeShard(Store& store, const std::string& folder, const ManifestFile& f
   RETURN_IF_ERROR(CheckSize(store, path, file));
   const std::size_t blocks = file.crcs.size();
   const ShardSink drop = [](auto, auto) {};
-  if (blocks > 0) RETURN_IF_ERROR(ReadBlocks(store, path, file, 0, 1, drop));
-  if (blocks > 1) RETURN_IF_ERROR(ReadBlocks(store, path, file, blocks - 1, blocks, drop));
+  if (blocks > 0) RETURN_IF_ERROR(ReadBlocks(store, {path, file, 0, 1}, drop));
+  if (blocks > 1) RETURN_IF_ERROR(ReadBlocks(store, {path, file, blocks - 1, blocks}, drop));
   return {};
 }
 

@@ -66,9 +66,25 @@ FaultyStore::FaultyStore() {
   root_->folder = true;
 }
 
+FaultyStore::FaultyStore(const FaultyStore& other) : Store() {
+  std::map<const Node*, NodePtr> known;
+  root_ = Clone(other.root_, known);
+}
+
+FaultyStore::NodePtr FaultyStore::Clone(const NodePtr& node,
+                                        std::map<const Node*, NodePtr>& known) {
+  if (const auto at = known.find(node.get()); at != known.end()) return at->second;
+  auto copy = std::make_shared<Node>(
+      Node{.folder = node->folder, .bytes = node->bytes, .synced = node->synced});
+  known[node.get()] = copy;  // A node with two names stays one node.
+  for (const auto& [name, child] : node->names) copy->names[name] = Clone(child, known);
+  for (const auto& [name, child] : node->durable) copy->durable[name] = Clone(child, known);
+  return copy;
+}
+
 void FaultyStore::Set(Plan plan) {
   plan_ = std::move(plan);
-  calls_ = 0;
+  kinds_.clear();
 }
 void FaultyStore::DieAt(std::size_t call, Death death) {
   Set({.call = call, .death = death});
@@ -130,7 +146,8 @@ Status FaultyStore::Call(const char* kind, const std::function<Status()>& effect
                          const std::function<void()>& half) {
   if (others_turn_) return effect();
   if (dead_) return Status(Code::kUnavailable, "the process is dead");
-  const std::size_t call = calls_++;
+  const std::size_t call = kinds_.size();
+  kinds_.emplace_back(kind);
   if (!plan_.has_value()) return effect();
   if (call != plan_->call && !(plan_->lasting && call > plan_->call)) return effect();
   ++struck_[kind];

@@ -26,6 +26,10 @@ enum class Loss { kNothing, kUnsynced, kRandom };  // What the machine forgets. 
 class FaultyStore final : public Store {
  public:
   FaultyStore();
+  // What is there, and nothing of what is planned.
+  FaultyStore(const FaultyStore& other);
+  FaultyStore& operator=(const FaultyStore&) = delete;
+  ~FaultyStore() override = default;
 
   // ---- what goes wrong ----
   // Calls are counted from the last of these four on, from 0.
@@ -40,7 +44,8 @@ class FaultyStore final : public Store {
   void Restart(Loss loss, std::uint64_t seed);
 
   // ---- what is there ----
-  std::size_t calls() const { return calls_; }
+  std::size_t calls() const { return kinds_.size(); }
+  const std::vector<std::string>& kinds() const { return kinds_; }  // Of the calls counted.
   bool died() const { return dead_; }
   // How often each kind of call ran into what was planned, such as {"link", 3}.
   const std::map<std::string, std::size_t>& struck() const { return struck_; }
@@ -87,11 +92,12 @@ class FaultyStore final : public Store {
   Result<NodePtr> FindFolder(const std::string& path) const;
   Result<NodePtr> FindFile(const std::string& path) const;
   Result<Place> FindPlace(const std::string& path) const;
+  static NodePtr Clone(const NodePtr& node, std::map<const Node*, NodePtr>& known);
   static void Forget(Node& node, Loss loss, std::mt19937_64& random);
   static void Collect(const Node& node, const std::string& path, std::vector<std::string>& into);
 
   NodePtr root_ = std::make_shared<Node>();
-  std::size_t calls_ = 0;
+  std::vector<std::string> kinds_;
   bool dead_ = false;
   bool others_turn_ = false;
   std::optional<Plan> plan_;
