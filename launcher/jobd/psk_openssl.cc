@@ -1,7 +1,5 @@
 #include "launcher/jobd/psk_openssl.h"
 
-#include <openssl/rand.h>
-
 #include <string_view>
 
 namespace muster {
@@ -96,12 +94,6 @@ int PskContext::OnFind(SSL* session, const unsigned char* identity, std::size_t 
   const std::string_view asked(reinterpret_cast<const char*>(identity), size);
   *key = asked == context.identity_ ? context.NewSession(session) : nullptr;
   return 1;
-}
-
-std::string RandomBytes(std::size_t size) {
-  std::string bytes(size, '\0');
-  CHECK(RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()), static_cast<int>(size)) == 1);
-  return bytes;
 }
 
 }  // namespace muster

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "runtime/base/result.h"
+#include "runtime/base/tls_openssl.h"
 
 namespace muster {
 
@@ -45,8 +46,5 @@ class PskContext {
   const std::string identity_, key_;
   Context server_, client_;
 };
-
-// Random bytes from the machine's own source.
-std::string RandomBytes(std::size_t size);
 
 }  // namespace muster
