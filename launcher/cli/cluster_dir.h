@@ -1,7 +1,6 @@
 // What is written down about a cluster of this host, in STATE/cluster.json.
 //
 //   STATE/cluster.json   this file; STATE/cluster.yaml is what the coordinator reads
-//   STATE/endpoint       "127.0.0.1:PORT", written by the coordinator when it listens
 //   STATE/lock           held shared by the keeper and its children; the last one out cleans up
 //   STATE/*.log          what coordinator and agents said
 // and the folders of runtime/base/paths.h.  Pure; any thread.
@@ -36,8 +35,9 @@ inline std::string DescriptionFile(const std::string& state) {
 inline std::string ClusterYaml(const std::string& state) {
   return state + "/cluster.yaml";
 }
-inline std::string EndpointFile(const std::string& state) {
-  return state + "/endpoint";
+// What the coordinator writes when it listens.
+inline std::string AddressFile(const std::string& state) {
+  return ClusterPaths{.state = state}.CoordinatorAddress();
 }
 inline std::string LockFile(const std::string& state) {
   return state + "/lock";

@@ -48,8 +48,8 @@ Status TakeOver(const std::string& state, Embedded& embedded) {
   auto lock = LockCluster(state, /*alone=*/true);
   if (!lock.ok()) return std::move(lock).status();
   embedded.lock = *std::move(lock);
-  if (unlink(EndpointFile(state).c_str()) != 0 && errno != ENOENT) {
-    return ErrnoStatus("remove " + EndpointFile(state), errno);
+  if (unlink(AddressFile(state).c_str()) != 0 && errno != ENOENT) {
+    return ErrnoStatus("remove " + AddressFile(state), errno);
   }
   return {};
 }
@@ -124,7 +124,8 @@ std::vector<KeptPart> PartsOf(const std::string& state, const ClusterDescription
   std::vector<KeptPart> parts = {
       {.name = "coordinator",
        .argv = {"coordinator", "--config", ClusterYaml(state), "--state", state, "--keeper-fd", fd},
-       .log = state + "/coordinator.log"}};
+       .log = state + "/coordinator.log",
+       .disposable = cluster.is_private}};
   for (std::uint32_t i = 0; i < cluster.nodes; ++i) {
     const NodeName node = EmbeddedNode(i);
     parts.push_back({.name = "agent " + node,
@@ -146,7 +147,7 @@ Status AwaitEndpoint(const std::string& state, Duration patience,
     return ErrnoStatus("watching " + state, errno);
   }
   const TimePoint deadline = RealClock().Now() + patience;
-  while (access(EndpointFile(state).c_str(), R_OK) != 0) {
+  while (access(AddressFile(state).c_str(), R_OK) != 0) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - RealClock().Now());
     if (left.count() <= 0) return Status(Code::kDeadline, "the coordinator does not listen");
     std::vector<pollfd> waits = {{.fd = watch.get(), .events = POLLIN, .revents = 0}};

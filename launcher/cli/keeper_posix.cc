@@ -104,17 +104,10 @@ class Keeper::Loop {
     const TimePoint deadline = RealClock().Now() + grace;
     bool all_left = true;
     for (Kept& kept : parts_) {
-      if (!kept.pidfd.valid()) continue;
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - RealClock().Now());
-      pollfd wait = {.fd = kept.pidfd.get(), .events = POLLIN, .revents = 0};
-      const int ms = static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 1 << 30));
-      int ready = poll(&wait, 1, ms);
-      while (ready < 0 && errno == EINTR) ready = poll(&wait, 1, ms);
-      if (ready == 0) {
-        all_left = false;
-        syscall(SYS_pidfd_send_signal, kept.pidfd.get(), SIGKILL, nullptr, 0);
-      }
-      Reap(kept);
+      if (!kept.part->disposable) all_left = Leaves(kept, deadline) && all_left;
+    }
+    for (Kept& kept : parts_) {
+      if (kept.part->disposable) Leaves(kept, TimePoint::min());
     }
     return all_left;
   }
@@ -147,6 +140,19 @@ class Keeper::Loop {
     kept.pidfd.Reset(static_cast<int>(syscall(SYS_pidfd_open, kept.pid, 0)));
     if (!kept.pidfd.valid()) return ErrnoStatus("pidfd_open", errno);
     return {};
+  }
+
+  // Waits for its end until the deadline, then kills it.
+  static bool Leaves(Kept& kept, TimePoint deadline) {
+    if (!kept.pidfd.valid()) return true;
+    const Duration left = std::max(deadline, RealClock().Now()) - RealClock().Now();
+    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
+    pollfd wait = {.fd = kept.pidfd.get(), .events = POLLIN, .revents = 0};
+    int ready = poll(&wait, 1, static_cast<int>(ms));
+    while (ready < 0 && errno == EINTR) ready = poll(&wait, 1, static_cast<int>(ms));
+    if (ready == 0) syscall(SYS_pidfd_send_signal, kept.pidfd.get(), SIGKILL, nullptr, 0);
+    Reap(kept);
+    return ready != 0;
   }
 
   // Returns how it ended, for people.

@@ -27,6 +27,7 @@ struct KeptPart {
   std::string name;               // "coordinator", "agent n0".
   std::vector<std::string> argv;  // Of /proc/self/exe, from argv[1] on.
   std::string log;                // Its stderr is appended here.
+  bool disposable = false;        // Stop() kills it, once the others left.
 };
 
 struct KeeperConfig {

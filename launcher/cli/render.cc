@@ -158,9 +158,11 @@ std::string CauseSentence(const Cause& cause) {
     case CauseKind::kOutOfMemory:
       return where + " was killed: out of memory";
     case CauseKind::kNotFound:
-      return Because(where + " could not start: the program was not found", cause);
+      return cause.text.empty() ? where + " could not start: the program was not found"
+                                : cause.text;
     case CauseKind::kNotExecutable:
-      return Because(where + " could not start: the program cannot be executed", cause);
+      return cause.text.empty() ? where + " could not start: the program cannot be executed"
+                                : cause.text;
     case CauseKind::kAborted:
       return where + " called MPI_Abort with " + std::to_string(cause.code);
     case CauseKind::kSingleton:

@@ -1,0 +1,322 @@
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <span>
+#include <thread>
+
+#include "launcher/cli/caller_posix.h"
+#include "launcher/cli/cli_posix.h"
+#include "launcher/cli/embedded_posix.h"
+#include "launcher/cli/exit_status.h"
+#include "launcher/cli/output_lines.h"
+#include "launcher/cli/render.h"
+#include "launcher/cli/request.h"
+#include "launcher/cli/terminal_posix.h"
+#include "runtime/base/env_posix.h"
+#include "runtime/base/inbox_posix.h"
+#include "runtime/base/text.h"
+
+namespace muster {
+namespace {
+
+// What other threads tell the run's own.
+struct Submitted {
+  Result<JobId> job;
+};
+struct WatchEnded {
+  Status how;
+};
+struct LogsEnded {
+  Status how;
+};
+struct KeeperFailed {
+  Status why;
+};
+struct OutputClosed {};  // Nobody reads stdout or stderr any more.
+using RunNews = std::variant<Submitted, JobView, WatchEnded, LogsEnded, KeeperFailed, OutputClosed>;
+
+constexpr std::size_t kKeptPrivateLogs = 5;
+constexpr Duration kStartPatience = std::chrono::seconds(30);
+constexpr Duration kStopPatience = std::chrono::seconds(60);
+constexpr Duration kLogPatience = std::chrono::seconds(10);
+constexpr int kExitBrokenPipe = 128 + SIGPIPE;
+
+// Prints what ranks wrote, on the thread of the log stream.
+class Printer {
+ public:
+  explicit Printer(std::function<std::size_t()> count_ranks)
+      : count_ranks_(std::move(count_ranks)) {}
+
+  // False when nobody reads any more.
+  bool Put(const LogPiece& piece) {
+    if (!lines_) lines_.emplace(/*prefix=*/count_ranks_() > 1);
+    const std::string text = lines_->Take(piece.rank, piece.is_stderr, piece.data);
+    return WriteOut(piece.is_stderr ? STDERR_FILENO : STDOUT_FILENO, text).ok();
+  }
+  void Flush() {
+    if (!lines_) return;
+    Print(lines_->FlushAll(false));
+    Complain(lines_->FlushAll(true));
+  }
+
+ private:
+  std::function<std::size_t()> count_ranks_;
+  std::optional<OutputLines> lines_;
+};
+
+class Run {
+ public:
+  explicit Run(const RunCommand& command) : command_(command) {}
+
+  int CarryOut() {
+    sigset_t ours;
+    sigemptyset(&ours);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) sigaddset(&ours, number);
+    pthread_sigmask(SIG_BLOCK, &ours, nullptr);
+    signal(SIGPIPE, SIG_IGN);
+    signals_.Reset(signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK));
+    auto config = Cluster();
+    TakeSignals();
+    if (stops_asked_ > 0) return End(exit_after_stop_);
+    if (!config.ok()) return End(Fail(config.status(), command_.common.json));
+    auto program = CallerProgram(command_.job.command);
+    if (!program.ok()) return End(Fail(program.status(), command_.common.json));
+    client_.emplace(*std::move(config));
+    request_ = RequestOf(command_.job, *std::move(program));
+    const std::string key = RandomBytes(16);
+    request_.submit_key = ToHex(std::as_bytes(std::span(key)));
+    request_.owner = CallerOwner();
+    request_.attached = !command_.detach;
+    submitter_ = std::thread([this] { inbox_.Push(Submitted{client_->Submit(request_)}); });
+    const int exit = Loop();
+    submitter_.join();
+    return End(exit);
+  }
+
+ private:
+  // ---- the cluster ------------------------------------------------------------------------------
+
+  Result<ClientConfig> Cluster() {
+    const auto found = ChooseCluster(command_.common.cluster);
+    if (found.ok() && command_.slots != 0) {
+      return Status(Code::kInvalid, "--slots shapes a private cluster, but this run goes to '" +
+                                        found->cluster.name + "' (" + found->state +
+                                        "); leave it out, or take that one `muster down`");
+    }
+    if (found.ok()) return ClientConfigOf(found->state);
+    if (found.status().code() != Code::kNotFound) return found.status();
+    if (command_.detach) {
+      return Status(Code::kInvalid,
+                    "--detach needs a cluster that stays: start one with `muster up`");
+    }
+    return PrivateCluster();
+  }
+
+  Result<ClientConfig> PrivateCluster() {
+    const std::uint32_t ranks = std::max(command_.job.ranks_per_node, 1U);
+    SweepStale(kKeptPrivateLogs);
+    auto embedded = MakeEmbedded(
+        {.nodes = command_.job.nodes, .slots = command_.slots != 0 ? command_.slots : ranks});
+    if (!embedded.ok()) return std::move(embedded).status();
+    embedded_.emplace(*std::move(embedded));
+    keeper_ = std::make_unique<Keeper>(
+        KeeperConfig{.parts = PartsOf(embedded_->state, embedded_->cluster),
+                     .cookie = embedded_->cluster.short_id,
+                     .failed = [this](const Status& why) { inbox_.Push(KeeperFailed{why}); }});
+    RETURN_IF_ERROR(keeper_->Start());
+    Status ready = AwaitEndpoint(embedded_->state, kStartPatience, {inbox_.fd(), signals_.get()});
+    for (const RunNews& news : inbox_.Take()) {
+      if (const auto* failed = std::get_if<KeeperFailed>(&news)) ready = failed->why;
+    }
+    RETURN_IF_ERROR(std::move(ready).While("starting a private cluster"));
+    return ClientConfigOf(embedded_->state);
+  }
+
+  // Takes the private cluster down, says where its logs are if they are worth keeping.
+  int End(int exit) {
+    attach_.reset();
+    watch_.reset();
+    logs_.reset();
+    client_.reset();
+    if (!embedded_) return exit;
+    if (keeper_ && !keeper_->Stop(kStopPatience)) {
+      Complain("muster: a part of the private cluster had to be killed\n");
+    }
+    const bool keep = exit != kExitOk && job_ != 0;
+    LeaveCluster(std::move(embedded_->lock), embedded_->state, embedded_->cluster, keep);
+    if (keep && !command_.common.json) {
+      Complain("muster: its logs are kept in " + embedded_->state + "/logs\n");
+    }
+    return exit;
+  }
+
+  // ---- the job ----------------------------------------------------------------------------------
+
+  int Loop() {
+    while (!exit_) {
+      std::array<pollfd, 2> waits = {{{.fd = inbox_.fd(), .events = POLLIN, .revents = 0},
+                                      {.fd = signals_.get(), .events = POLLIN, .revents = 0}}};
+      poll(waits.data(), waits.size(), PollTimeout());
+      TakeSignals();
+      for (RunNews& news : inbox_.Take()) {
+        std::visit([this](auto& n) { On(n); }, news);
+      }
+      if (job_ended_ && !logs_ended_ && RealClock().Now() >= logs_until_) {
+        Complain("muster: not all of the output came in time; see the log files\n");
+        logs_ended_ = true;
+      }
+      if (job_ended_ && logs_ended_) Finish();
+    }
+    return *exit_;
+  }
+
+  int PollTimeout() const {
+    if (!job_ended_ || logs_ended_) return -1;
+    const Duration left = std::max(logs_until_ - RealClock().Now(), Duration(0));
+    return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(left).count());
+  }
+
+  void On(Submitted& submitted) {
+    if (!submitted.job.ok()) {
+      exit_ = Fail(submitted.job.status(), command_.common.json);
+      return;
+    }
+    job_ = *submitted.job;
+    if (command_.detach) {
+      Print(command_.common.json ? "{\"job\": " + std::to_string(job_) + "}\n"
+                                 : std::to_string(job_) + "\n");
+      exit_ = kExitOk;
+      return;
+    }
+    attach_ = client_->Attach(
+        job_, [] {}, [](const Status&) {});
+    watch_ = client_->Watch(
+        job_,
+        [this](const WatchNews& news) {
+          if (const auto* view = std::get_if<JobView>(&news)) inbox_.Push(*view);
+        },
+        [this](const Status& how) { inbox_.Push(WatchEnded{how}); });
+    logs_ = client_->Logs(
+        {.job = job_, .all_attempts = true, .follow = true},
+        [this](const LogPiece& piece) {
+          if (!printer_.Put(piece)) inbox_.Push(OutputClosed{});
+        },
+        [this](const Status& how) { inbox_.Push(LogsEnded{how}); });
+    if (stops_asked_ > 0) CancelJob();
+  }
+
+  void On(JobView& view) {
+    if (view.running && started_ == TimePoint()) started_ = RealClock().Now();
+    if (view.phase == JobView::Phase::kEnded) ended_ = RealClock().Now();
+    view_ = std::move(view);
+  }
+
+  void On(const WatchEnded& watch) {
+    if (!watch.how.ok()) {
+      Fail(Status(Code::kUnavailable,
+                  "lost sight of job " + std::to_string(job_) + ": " + watch.how.message()),
+           command_.common.json);
+      exit_ = kExitNoCoordinator;
+      return;
+    }
+    job_ended_ = true;
+    logs_until_ = RealClock().Now() + kLogPatience;
+  }
+
+  void On(const LogsEnded& logs) {
+    logs_ended_ = true;
+    if (!logs.how.ok() && exit_ == std::nullopt && !output_closed_) {
+      Complain("muster: the output is not complete: " + logs.how.message() + "\n");
+    }
+  }
+
+  void On(const KeeperFailed& failed) { exit_ = Fail(failed.why, command_.common.json, kExitBug); }
+
+  void On(const OutputClosed&) {
+    if (std::exchange(output_closed_, true)) return;
+    logs_->Cancel();
+    AskToStop(kExitBrokenPipe);
+  }
+
+  // ---- stopping ---------------------------------------------------------------------------------
+
+  void TakeSignals() {
+    signalfd_siginfo info{};
+    while (read(signals_.get(), &info, sizeof info) == sizeof info) {
+      OnSignal(static_cast<int>(info.ssi_signo));
+    }
+  }
+
+  void OnSignal(int number) {
+    if (number == SIGINT && stops_asked_ == 0 && job_ != 0) {
+      Complain("muster: stopping job " + std::to_string(job_) + " (grace " +
+               std::to_string(command_.job.grace_ms / 1000) + " s; once more to kill it now)\n");
+    }
+    AskToStop(128 + number);
+  }
+
+  void AskToStop(int exit_after) {
+    if (stops_asked_++ == 0) exit_after_stop_ = exit_after;
+    if (job_ != 0) CancelJob();
+  }
+
+  // On a thread of its own: the coordinator may be away for a while.
+  void CancelJob() {
+    const bool now = stops_asked_ > 1;
+    cancellers_.emplace_back([this, now] {
+      const Status cancelled = client_->Cancel(job_, now);
+      if (!cancelled.ok()) Complain("muster: " + cancelled.message() + "\n");
+    });
+  }
+
+  void Finish() {
+    if (!output_closed_) printer_.Flush();
+    const bool by_us = stops_asked_ > 0 && view_.end == JobView::End::kCancelled;
+    exit_ = by_us ? exit_after_stop_ : view_.exit_code;
+    const TimePoint began = started_ == TimePoint() ? ended_ : started_;
+    const auto ran = std::chrono::duration_cast<std::chrono::milliseconds>(ended_ - began);
+    if (command_.common.json) {
+      Complain(EndJson(view_, *exit_));
+    } else {
+      Complain(EndReport(view_, ran.count()));
+    }
+  }
+
+  const RunCommand command_;
+  UniqueFd signals_;
+  Inbox<RunNews> inbox_;
+  std::optional<Embedded> embedded_;
+  std::unique_ptr<Keeper> keeper_;
+  JobRequest request_;
+  JobId job_ = 0;
+  JobView view_;
+  TimePoint started_, ended_, logs_until_;
+  bool job_ended_ = false, logs_ended_ = false, output_closed_ = false;
+  int stops_asked_ = 0;
+  int exit_after_stop_ = kExitInterrupted;
+  std::optional<int> exit_;
+  std::optional<ClusterClient> client_;
+  Printer printer_{[this] {
+    const auto view = client_->Get(job_);
+    std::size_t ranks = 0;
+    if (view.ok()) {
+      for (const MemberView& member : view->members) ranks += member.slots.size();
+    }
+    return ranks;
+  }};
+  std::unique_ptr<ClientStream> attach_, watch_, logs_;
+  std::thread submitter_;
+  std::vector<std::jthread> cancellers_;
+};
+
+}  // namespace
+
+int CarryOutRun(const RunCommand& run) {
+  return Run(run).CarryOut();
+}
+
+}  // namespace muster

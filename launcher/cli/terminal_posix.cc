@@ -1,0 +1,69 @@
+#include "launcher/cli/terminal_posix.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "launcher/cli/exit_status.h"
+#include "launcher/cli/render.h"
+
+namespace muster {
+
+Status WriteOut(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = write(fd, bytes.data(), bytes.size());
+    if (n >= 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(n));
+    } else if (errno == EAGAIN) {
+      pollfd wait = {.fd = fd, .events = POLLOUT, .revents = 0};
+      if (poll(&wait, 1, -1) < 0 && errno != EINTR) return ErrnoStatus("poll", errno);
+    } else if (errno != EINTR) {
+      return ErrnoStatus("write", errno);
+    }
+  }
+  return {};
+}
+
+void Print(const std::string& text) {
+  if (!WriteOut(STDOUT_FILENO, text).ok()) return;  // Nobody reads it.
+}
+
+void Complain(const std::string& text) {
+  if (!WriteOut(STDERR_FILENO, text).ok()) return;
+}
+
+int Fail(const Status& failure, bool json) {
+  return Fail(failure, json, ExitStatusOf(failure.code()));
+}
+
+int Fail(const Status& failure, bool json, int exit) {
+  if (json) Print(FailureJson(failure, exit));
+  Complain("muster: " + failure.message() + "\n");
+  return exit;
+}
+
+Result<ClientConfig> ClientConfigOf(const std::string& state) {
+  const ClusterPaths paths = {.state = state};
+  auto credentials = LoadCredentials(paths.Ca(), UserCredentials(getuid()));
+  if (!credentials.ok()) {
+    return std::move(credentials)
+        .status()
+        .While("no certificate for uid " + std::to_string(getuid()));
+  }
+  ClientConfig config;
+  config.address_file = AddressFile(state);
+  config.credentials = *std::move(credentials);
+  return config;
+}
+
+Result<ClientConfig> FindClient(const Common& common) {
+  const auto found = ChooseCluster(common.cluster);
+  if (!found.ok()) return Status(Code::kUnavailable, found.status().message());
+  auto config = ClientConfigOf(found->state);
+  // A cluster whose keeper is dead will not come back by itself.
+  if (config.ok() && !found->alive) config->patience = std::chrono::seconds(1);
+  return config;
+}
+
+}  // namespace muster

@@ -1,0 +1,244 @@
+// A cluster that stays: up, its verbs, down; and what is said when there is none.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/integration/cli/cli_test.h"
+
+namespace muster::testing {
+namespace {
+
+using nlohmann::json;
+
+class ClusterTest : public CliTest {
+ protected:
+  void Up(const std::string& nodes = "2", const std::string& slots = "2") {
+    const Outcome up = Run({"up", "--nodes", nodes, "--slots", slots});
+    ASSERT_EQ(up.exit, 0) << up.err;
+    up_ = true;
+  }
+  void TearDown() override {
+    if (up_) {
+      const Outcome down = Run({"down"});
+      EXPECT_EQ(down.exit, 0) << down.err;
+    }
+    CliTest::TearDown();
+  }
+  std::string Submit(const std::string& yaml) {
+    const Outcome submitted = Run({"submit", Write("job.yaml", yaml)});
+    EXPECT_EQ(submitted.exit, 0) << submitted.err;
+    return submitted.out.substr(0, submitted.out.find('\n'));
+  }
+  json Show(const std::string& job) {
+    const Outcome shown = Run({"show", "--json", job});
+    EXPECT_EQ(shown.exit, 0) << shown.err;
+    return json::parse(shown.out, nullptr, false);
+  }
+  bool up_ = false;
+};
+
+TEST_F(ClusterTest, SaysWhatToDoWhenThereIsNone) {
+  for (const char* verb : {"list", "nodes"}) {
+    const Outcome none = Run({verb});
+    EXPECT_EQ(none.exit, 69);
+    EXPECT_NE(none.err.find("muster up"), std::string::npos) << none.err;
+  }
+  EXPECT_EQ(Run({"show", "1", "--cluster", "nowhere"}).exit, 69);
+  EXPECT_EQ(Run({"down"}).exit, 2);
+}
+
+TEST_F(ClusterTest, SaysWhatIsThereWhenStartedTwice) {
+  Up();
+  const Outcome again = Run({"up", "--nodes", "2", "--slots", "2"});
+  EXPECT_EQ(again.exit, 0);
+  EXPECT_NE(again.out.find("already up: cluster 'local': 2 nodes with 2 slots"), std::string::npos)
+      << again.out;
+  EXPECT_EQ(Run({"up", "--nodes", "3", "--slots", "2"}).exit, 2);
+}
+
+TEST_F(ClusterTest, ListsItsNodes) {
+  Up();
+  const json nodes = json::parse(Run({"nodes", "--json"}).out, nullptr, false);
+  ASSERT_EQ(nodes.size(), 2U);
+  EXPECT_EQ(nodes[0]["name"], "n0");
+  EXPECT_EQ(nodes[1]["slots"], 2);
+  EXPECT_EQ(nodes[1]["lost"], false);
+}
+
+TEST_F(ClusterTest, RunsGoThere) {
+  Up();
+  const Outcome run = RunScript({"-N", "2"}, "echo $WORLD_SIZE");
+  EXPECT_EQ(run.exit, 0) << run.err;
+  EXPECT_EQ(Lines(run.out), (std::vector<std::string>{"[0] 4", "[1] 4", "[2] 4", "[3] 4"}));
+  const json jobs = json::parse(Run({"list", "--all", "--json"}).out, nullptr, false);
+  ASSERT_EQ(jobs.size(), 1U);
+  EXPECT_EQ(jobs[0]["state"], "succeeded");
+  EXPECT_EQ(jobs[0]["name"], "sh");
+}
+
+TEST_F(ClusterTest, TakesAJobFromItsFileToItsEnd) {
+  Up();
+  const std::string job = Submit(
+      "name: hello\n"
+      "nodes: 2\n"
+      "ranks_per_node: 1\n"
+      "script: echo $WHO is $RANK in $PWD; echo oops >&2; exit 4\n"
+      "env: {WHO: you}\n"
+      "restart: {max: 1, never: [4]}\n");
+  const Outcome waited = Run({"wait", job, "--json"});
+  EXPECT_EQ(waited.exit, 4) << waited.err;
+  EXPECT_EQ(json::parse(waited.out, nullptr, false)["source"], "program");
+  const Outcome logs = Run({"logs", "hello"});
+  EXPECT_EQ(logs.exit, 0) << logs.err;
+  EXPECT_EQ(Lines(logs.out), (std::vector<std::string>{"[0] you is 0 in " + scene_.folder(),
+                                                       "[1] you is 1 in " + scene_.folder()}));
+  EXPECT_EQ(Run({"logs", "--rank", "1", job}).out, "you is 1 in " + scene_.folder() + "\n");
+  const json shown = Show(job);
+  EXPECT_EQ(shown["state"], "failed");
+  EXPECT_EQ(shown["exit"], 4);
+  EXPECT_EQ(shown["restarts"], 0);
+}
+
+TEST_F(ClusterTest, CancelsAJob) {
+  Up();
+  const std::string job = Submit("command: [/bin/sleep, '1000']\nranks_per_node: 1\n");
+  const auto waiting = Start({"wait", job});
+  EXPECT_EQ(Run({"cancel", job}).exit, 0);
+  EXPECT_EQ(waiting->Wait(), 143) << waiting->err();
+  EXPECT_EQ(Show(job)["state"], "cancelled");
+  EXPECT_EQ(Run({"cancel", "4711"}).exit, 2);
+}
+
+TEST_F(ClusterTest, SignalsEveryRank) {
+  Up();
+  const std::string job = Submit(
+      "ranks_per_node: 2\n"
+      "script: |\n"
+      "  trap 'echo got it; exit 0' USR1\n"
+      "  echo ready\n"
+      "  while :; do sleep 0.05; done\n");
+  const auto logs = Start({"logs", "-f", job});
+  ASSERT_TRUE(logs->AwaitOutput("[0] ready\n")) << logs->err();
+  ASSERT_TRUE(logs->AwaitOutput("[1] ready\n")) << logs->err();
+  EXPECT_EQ(Run({"signal", job, "USR1"}).exit, 0);
+  EXPECT_EQ(logs->Wait(), 0) << logs->err();
+  EXPECT_EQ(Lines(logs->out()),
+            (std::vector<std::string>{"[0] got it", "[0] ready", "[1] got it", "[1] ready"}));
+  EXPECT_EQ(Run({"wait", job}).exit, 0);
+}
+
+TEST_F(ClusterTest, DrainedNodesTakeNoWorkAndWhySaysSo) {
+  Up("1", "1");
+  EXPECT_EQ(Run({"drain", "n0", "--reason", "bad fan"}).exit, 0);
+  const std::string job = Submit("command: [/bin/true]\n");
+  const Outcome why = Run({"why", job});
+  EXPECT_NE(why.out.find("bad fan"), std::string::npos) << why.out;
+  EXPECT_EQ(Run({"resume", "n0"}).exit, 0);
+  EXPECT_EQ(Run({"wait", job}).exit, 0);
+}
+
+TEST_F(ClusterTest, RefusesAJobThatCanNeverFit) {
+  Up();
+  const Outcome submitted = Run({"submit", Write("job.yaml", "command: [/bin/true]\nnodes: 3\n")});
+  EXPECT_EQ(submitted.exit, 2);
+  EXPECT_NE(submitted.err.find("needs 3 nodes"), std::string::npos) << submitted.err;
+  EXPECT_EQ(Run({"plan", Path("job.yaml")}).exit, 2);
+}
+
+TEST_F(ClusterTest, ReportsEveryMistakeOfAJobFile) {
+  const Outcome bad = Run({"submit", Write("job.yaml", "nodes: x\ncomand: [a]\nmesh: {tp: 2}\n")});
+  EXPECT_EQ(bad.exit, 2);
+  for (const char* part : {"job.yaml:1:8: 'nodes' must be", "did you mean 'command'?",
+                           "'mesh' is not supported yet", "'command' is missing"}) {
+    EXPECT_NE(bad.err.find(part), std::string::npos) << part << "\n" << bad.err;
+  }
+  const Outcome unreadable = Run({"submit", Path("no-such.yaml")});
+  EXPECT_EQ(unreadable.exit, 2);
+  EXPECT_NE(unreadable.err.find("no-such.yaml"), std::string::npos);
+}
+
+TEST_F(ClusterTest, KnowsItsVerbs) {
+  const Outcome wrong = Run({"lst"});
+  EXPECT_EQ(wrong.exit, 2);
+  EXPECT_NE(wrong.err.find("did you mean 'list'?"), std::string::npos) << wrong.err;
+  EXPECT_EQ(Run({"--help"}).exit, 0);
+  EXPECT_EQ(Run({}).exit, 2);
+}
+
+TEST_F(ClusterTest, ADetachedRunGoesOn) {
+  Up();
+  const Outcome run =
+      Run({"run", "--detach", "--ranks-per-node", "1", "--", "/bin/sh", "-c", "echo alone"});
+  ASSERT_EQ(run.exit, 0) << run.err;
+  const std::string job = run.out.substr(0, run.out.find('\n'));
+  EXPECT_EQ(Run({"wait", job}).exit, 0);
+  EXPECT_EQ(Run({"logs", job}).out, "alone\n");
+}
+
+TEST_F(ClusterTest, AnAttachedRunThatDiesEndsItsJob) {
+  Up();
+  const auto run =
+      StartScript({"--ranks-per-node", "1", "--grace", "200ms"}, "echo ready; exec sleep 1000");
+  ASSERT_TRUE(run->AwaitOutput("ready\n")) << run->err();
+  run->Signal(SIGKILL);
+  EXPECT_EQ(run->Wait(), 137);
+  EXPECT_EQ(Run({"wait", "1"}).exit, 143);
+}
+
+TEST_F(ClusterTest, DownEndsRunningJobsAndKeepsTheirHistory) {
+  Up();
+  const std::string job = Submit("command: [/bin/sleep, '1000']\ngrace: 200ms\n");
+  const Outcome down = Run({"down"});
+  EXPECT_EQ(down.exit, 0) << down.err;
+  up_ = false;
+  EXPECT_EQ(scene_.Leftovers(), std::vector<std::string>());
+  Up();
+  EXPECT_EQ(Show(job)["state"], "cancelled");
+}
+
+TEST_F(ClusterTest, AKeeperThatIsKilledTakesEverythingAlong) {
+  Up();
+  Submit("script: trap '' TERM; while :; do sleep 0.05; done\ngrace: 200ms\n");
+  const auto keeper = AwaitPart("keeper", scene_);
+  ASSERT_TRUE(keeper.has_value());
+  kill(*keeper, SIGKILL);
+  up_ = false;
+  EXPECT_EQ(scene_.Leftovers(30'000), std::vector<std::string>());
+}
+
+TEST_F(ClusterTest, SaysThatAPortIsInUse) {
+  const int taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ASSERT_EQ(bind(taken, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(listen(taken, 1), 0);
+  ASSERT_EQ(getsockname(taken, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const std::string port = std::to_string(ntohs(address.sin_port));
+  // For its certificates.
+  Up("1", "1");
+  const std::string file =
+      Write("cluster.yaml", "listen: 127.0.0.1:" + port + "\nnodes: [{name: n0}]\n");
+  EXPECT_EQ(Run({"down"}).exit, 0);
+  up_ = false;
+  const Outcome refused = Run({"coordinator", "--config", file, "--state", Path("state/local")});
+  EXPECT_NE(refused.exit, 0);
+  EXPECT_NE(refused.err.find("127.0.0.1:" + port), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("in use"), std::string::npos) << refused.err;
+  close(taken);
+}
+
+TEST_F(ClusterTest, ReportsEveryMistakeOfAClusterFile) {
+  const std::string file = Write("cluster.yaml", "lisen: x\nnodes: []\n");
+  const Outcome checked = Run({"coordinator", "--config", file, "--check"});
+  EXPECT_EQ(checked.exit, 2);
+  EXPECT_NE(checked.err.find("did you mean 'listen'?"), std::string::npos) << checked.err;
+  EXPECT_NE(checked.err.find("at least one node"), std::string::npos) << checked.err;
+}
+
+}  // namespace
+}  // namespace muster::testing
