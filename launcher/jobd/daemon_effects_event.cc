@@ -39,6 +39,7 @@ void Daemon::Do(const PrepareRanks&) {
   attempt_ = {};
   fences_.Clear();
   services_.Begin(order());
+  checkpoints_.Begin(order());
   Cause cause = ranks_.Prepare(order());
   const Status made = MakeFolders(ShmFolder(order().attempt));
   if (cause.kind == CauseKind::kNone && !made.ok()) {
@@ -125,6 +126,7 @@ void Daemon::Do(const CleanUp& effect) {
   event_del(spare_);
   mpi_watch_.End();
   services_.End();
+  checkpoints_.End();
   fences_.Clear();
   pmix_.Drop();
   ranks_.Kill();
@@ -150,7 +152,15 @@ void Daemon::TellMark(Mark mark) {
 }
 
 void Daemon::Do(const SettleMover&) {
-  Feed(MoverSettled{});
+  constexpr timeval kSettleMax{.tv_sec = 30, .tv_usec = 0};
+  evtimer_add(settle_max_, &kSettleMax);
+  checkpoints_.Settle();
+}
+
+// A share that does not answer must not keep the job for ever; a commit is whole or not there.
+void Daemon::OnSettleMax(evutil_socket_t, short, void* self) {
+  Log(LogLevel::kError, "the store does not answer; what it was writing is given up");
+  static_cast<Daemon*>(self)->Feed(MoverSettled{});
 }
 
 // What was said last must leave this process first, though not at any price.

@@ -93,20 +93,39 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
                                         const std::string& value) { SpreadKey(key, value); },
                        .progress = [this](const JobProgress& news) { agent_.Send(news); },
                        .mark = [this](Mark mark) { TellMark(mark); },
-                       .staged = [](std::uint32_t, const link::Staged&) {},
-                       .load = [](std::uint32_t) {}}),
+                       .staged =
+                           [this](std::uint32_t local_rank, const link::Staged& staged) {
+                             checkpoints_.Staged(local_rank, staged);
+                           },
+                       .load = [this](std::uint32_t local_rank) { checkpoints_.Load(local_rank); },
+                       .reads =
+                           [this](std::uint32_t local_rank, const std::string& memory) {
+                             return checkpoints_.Reads(local_rank, memory);
+                           }}),
+      checkpoints_(base, services_,
+                   {.send =
+                        [this](std::uint32_t host, AttemptNumber attempt, const std::string& body) {
+                          peers_.Send(host, peer::ForMover{attempt, body});
+                        },
+                    .failed =
+                        [this](Cause cause) {
+                          cause.node = arguments_.node;
+                          Feed(LocalFailed{std::move(cause)});
+                        },
+                    .settled = [this] { Feed(MoverSettled{}); }}),
       mpi_watch_(base, [this](std::uint32_t local_rank) { RankAlone(local_rank); }),
       child_(evsignal_new(base, SIGCHLD, OnChild, this)),
       deadline_(evtimer_new(base, OnDeadline, this)),
       poll_(evtimer_new(base, OnPoll, this)),
       spare_(evtimer_new(base, OnSpare, this)),
-      idle_(evtimer_new(base, OnIdle, this)) {
+      idle_(evtimer_new(base, OnIdle, this)),
+      settle_max_(evtimer_new(base, OnSettleMax, this)) {
   state_.status.job = arguments.job;
   state_.status.instance = NewInstance();
 }
 
 Daemon::~Daemon() {
-  for (event* item : {child_, deadline_, poll_, spare_, idle_}) event_free(item);
+  for (event* item : {child_, deadline_, poll_, spare_, idle_, settle_max_}) event_free(item);
 }
 
 Status Daemon::Begin() {
@@ -202,6 +221,7 @@ void Daemon::Reap() {
     const pid_t pid = waitpid(-1, &wait_status, WNOHANG);
     if (pid <= 0) return;
     if (pmix_.Reaped(pid) || status_file_.Reaped(pid)) continue;
+    if (checkpoints_.mover().Reaped(pid)) continue;
     // The rest are orphans that a rank left: jobd is their subreaper.
     if (const auto exit = ranks_.Reaped(pid, wait_status)) Exited(*exit);
   }
@@ -248,6 +268,8 @@ void Daemon::Heard(std::uint32_t from, const peer::Message& message) {
     if (InAttempt(down->attempt) && !IsHead()) FinishFence(down->key, down->blob);
   } else if (const auto* update = std::get_if<peer::KvUpdate>(&message)) {
     if (InAttempt(update->attempt)) LearnKey(*update);
+  } else if (const auto* relayed = std::get_if<peer::ForMover>(&message)) {
+    if (InAttempt(relayed->attempt)) checkpoints_.Hear(from, relayed->body);
   } else {
     const auto* ready = std::get_if<peer::Ready>(&message);
     if (ready != nullptr && InAttempt(ready->attempt)) {
@@ -343,6 +365,7 @@ void Daemon::RankAlone(std::uint32_t local_rank) {
 std::set<pid_t> Daemon::Ours() const {
   std::set<pid_t> pids = pmix_.pids();
   pids.merge(status_file_.pids());
+  pids.merge(checkpoints_.pids());
   return pids;
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "launcher/jobd/agent_socket_event.h"
+#include "launcher/jobd/checkpoints_event.h"
 #include "launcher/jobd/fence_table.h"
 #include "launcher/jobd/jobd.h"
 #include "launcher/jobd/link_services_event.h"
@@ -45,6 +46,7 @@ class Daemon {
   static void OnPoll(evutil_socket_t, short, void* self);
   static void OnSpare(evutil_socket_t, short, void* self);
   static void OnIdle(evutil_socket_t, short, void* self);
+  static void OnSettleMax(evutil_socket_t, short, void* self);
 
   // The core.
   void Feed(JobdEvent event);
@@ -116,6 +118,7 @@ class Daemon {
   Peers peers_;
   PmixServers pmix_;
   LinkServices services_;
+  Checkpoints checkpoints_;
   MpiWatch mpi_watch_;
   FenceTable fences_;
   event* const child_;
@@ -123,6 +126,7 @@ class Daemon {
   event* const poll_;
   event* const spare_;
   event* const idle_;
+  event* const settle_max_;
 };
 
 }  // namespace muster

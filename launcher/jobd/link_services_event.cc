@@ -186,7 +186,11 @@ void LinkServices::On(std::uint32_t local_rank, const link::MemoryGet& message) 
     return Say(local_rank, link::Memory{.name = message.name,
                                         .error = "jobd has no descriptor left on this node"});
   }
-  Say(local_rank, link::Memory{.name = message.name, .bytes = block->bytes, .fresh = block->fresh},
+  Say(local_rank,
+      link::Memory{.name = message.name,
+                   .bytes = block->bytes,
+                   .fresh = block->fresh,
+                   .busy = callbacks_.reads(local_rank, message.name)},
       descriptor);
 }
 

@@ -31,6 +31,8 @@ class LinkServices {
     std::function<void(Mark)> mark;
     std::function<void(std::uint32_t local_rank, const link::Staged&)> staged;
     std::function<void(std::uint32_t local_rank)> load;
+    // Whether a save still reads it.
+    std::function<bool(std::uint32_t local_rank, const std::string& memory)> reads;
   };
 
   LinkServices(event_base* base, Callbacks callbacks);
