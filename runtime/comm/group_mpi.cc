@@ -149,7 +149,6 @@ Result<std::unique_ptr<MpiSession>> MpiSession::Start(int expected_size) {
   RETURN_IF_ERROR(
       MpiStatus("starting MPI", MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided)));
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
-  std::unique_ptr<MpiSession> session(new MpiSession);
   int size = 0;
   RETURN_IF_ERROR(MpiStatus("starting MPI", MPI_Comm_size(MPI_COMM_WORLD, &size)));
   if (size != expected_size) {
@@ -162,7 +161,7 @@ Result<std::unique_ptr<MpiSession>> MpiSession::Start(int expected_size) {
                          "MPI than the launcher's?)"
                        : ": the ranks were started by more than one launcher"));
   }
-  return session;
+  return std::unique_ptr<MpiSession>(new MpiSession);
 }
 
 MpiSession::~MpiSession() {

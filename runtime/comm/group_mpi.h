@@ -14,7 +14,8 @@ namespace muster {
 // MPI from Init to Finalize.  A program makes one, before any group.
 class MpiSession {
  public:
-  // `expected_size`: what the launcher said.  Another size is kInternal, with the likely cause.
+  // `expected_size`: what the launcher said.  Another size is kInternal, with the likely cause; MPI
+  // is then left as it is, since finishing it might wait for ranks that are not there.
   static Result<std::unique_ptr<MpiSession>> Start(int expected_size);
   ~MpiSession();
   MpiSession(const MpiSession&) = delete;
