@@ -85,7 +85,7 @@ TEST_F(JournalKill, WhatWasAcknowledgedIsThereHoweverOftenItsWriterIsKilled) {
   State before;
   for (int life = 0; life < kLives && !HasFailure(); ++life) {
     const std::uint64_t life_seed = chance();
-    const std::uint64_t acknowledged = KillAfter(path_, life_seed, chance() % 300);
+    const std::uint64_t acknowledged = KillAfter(path_, life_seed, chance() % 100);
     const Result<State> after = Reopen(path_);
     ASSERT_TRUE(after.ok()) << after.status().message();
     ExpectLivedOn(before, *after, life_seed, acknowledged);
@@ -94,7 +94,7 @@ TEST_F(JournalKill, WhatWasAcknowledgedIsThereHoweverOftenItsWriterIsKilled) {
   }
   std::printf("journal: %d kills, %llu decisions acknowledged\n", kLives,
               static_cast<unsigned long long>(total));
-  EXPECT_GT(total, 1000U);
+  EXPECT_GT(total, 300U);
 }
 
 }  // namespace

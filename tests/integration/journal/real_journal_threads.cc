@@ -32,7 +32,7 @@ int Told::calls() {
 }
 
 Life::Life(const std::string& path, std::uint64_t seed)
-    : journal_(std::make_unique<JournalThread>(path, RealClock())), facts_(seed) {}
+    : journal_(std::make_unique<JournalThread>(path, RealClock())), source_(seed) {}
 
 Status Life::Begin() {
   auto loaded = journal_->Load();
@@ -44,7 +44,8 @@ Status Life::Begin() {
 }
 
 std::uint64_t Life::Decide() {
-  std::vector<Fact> facts = facts_.Next(state_);
+  std::vector<Fact> facts = source_.Next(state_);
+  appended_ += facts.size();
   for (const Fact& fact : facts) Apply(state_, fact);
   return journal_->Append(std::move(facts));
 }

@@ -41,13 +41,15 @@ class Life {
   const State& state() const { return state_; }
   Told& told() { return told_; }
   std::uint64_t facts_since_snapshot() const { return facts_since_snapshot_; }
+  std::uint64_t facts() const { return appended_; }  // In this life.
 
  private:
   Told told_;
   std::unique_ptr<JournalThread> journal_;
-  SampleFacts facts_;
+  SampleFacts source_;
   State state_;
   std::uint64_t facts_since_snapshot_ = 0;
+  std::uint64_t appended_ = 0;
 };
 
 // What a journal holds; it is closed again.
