@@ -1,0 +1,204 @@
+#include "launcher/coordinator/front.h"
+
+#include <gtest/gtest.h>
+
+namespace muster {
+namespace {
+
+// Keeps batches in memory; they are durable when the test says so.
+class HeldJournal final : public Journal {
+ public:
+  Result<LoadedState> Load() override { return LoadedState{}; }
+  void Start(Listener) override {}
+  std::uint64_t Append(std::vector<Fact> facts) override {
+    batches.push_back(std::move(facts));
+    return batches.size();
+  }
+  void Snapshot(State state) override { snapshot = std::move(state); }
+  Status Stop() override { return {}; }
+
+  std::vector<std::vector<Fact>> batches;
+  std::optional<State> snapshot;
+};
+
+struct FakeStream final : AgentStream {
+  void GiveOrder(Incarnation, const Order& order) override { orders.push_back(order); }
+  void WantLogs(const LogWant& want) override { wants.push_back(want); }
+  void EnoughLogs(std::uint64_t want) override { enough.push_back(want); }
+  void End(const Status& status) override { ended = status; }
+  std::vector<Order> orders;
+  std::vector<LogWant> wants;
+  std::vector<std::uint64_t> enough;
+  std::optional<Status> ended;
+};
+
+struct FakeWatcher final : Watcher {
+  void Show(std::shared_ptr<const JobPicture> picture) override { pictures.push_back(picture); }
+  void Show(const JobProgress&) override {}
+  void Show(const Story& story) override { stories.push_back(story); }
+  void End(const Status& status) override { ended = status; }
+  std::vector<std::shared_ptr<const JobPicture>> pictures;
+  std::vector<Story> stories;
+  std::optional<Status> ended;
+};
+
+struct FakeReader final : LogReader {
+  std::vector<LogOffset> Offsets() const override { return offsets; }
+  void Expect(std::uint64_t want, const NodeName&) override { expected.push_back(want); }
+  void End(const Status& status) override { ended = status; }
+  std::vector<LogOffset> offsets;
+  std::vector<std::uint64_t> expected;
+  std::optional<Status> ended;
+};
+
+class FrontTest : public ::testing::Test {
+ protected:
+  FrontTest() : front_(config_, journal_, [](const Told&) {}) {
+    front_.Begin({}, Now());
+    Sync();
+  }
+
+  Moment Now() const { return {.now = now_, .wall = {}}; }
+  void Sync() { front_.JournalMoved({.durable = journal_.batches.size()}); }
+
+  std::shared_ptr<FakeStream> Register(const NodeName& node, std::uint64_t number,
+                                       std::vector<JobdStatus> jobds = {}) {
+    auto stream = std::make_shared<FakeStream>();
+    front_.Register(number, stream,
+                    {.name = node, .slots = 1, .incarnation = 100 + number, .boot_id = "b-" + node},
+                    jobds, Now());
+    return stream;
+  }
+  JobSubmitted Submission(const std::string& key) {
+    JobSubmitted submitted{.submit_key = key, .run_id = "r", .job_key = "k"};
+    submitted.spec.name = key;
+    submitted.spec.program.argv = {"true"};
+    submitted.spec.ranks_per_node = 1;
+    return submitted;
+  }
+  JobId Submit(const std::string& key) {
+    JobId job = 0;
+    front_.Take(Submission(key), Now(), [&](const Status& status, JobId accepted) {
+      EXPECT_TRUE(status.ok());
+      job = accepted;
+    });
+    Sync();
+    return job;
+  }
+
+  CoordinatorConfig config_{.cluster = "test"};
+  HeldJournal journal_;
+  Front front_;
+  TimePoint now_{std::chrono::seconds(100)};
+};
+
+TEST_F(FrontTest, NothingLeavesBeforeItsFactsAreDurable) {
+  const auto stream = Register("n0", 1);
+  Sync();
+  std::optional<JobId> answered;
+  const auto reply = [&](const Status&, JobId job) { answered = job; };
+  front_.Take(Submission("k"), Now(), reply);
+  EXPECT_FALSE(answered);
+  EXPECT_TRUE(stream->orders.empty());
+  // A second submission makes no fact, but what it answers rests on one that is not yet safe.
+  std::optional<JobId> again;
+  front_.Take(Submission("k"), Now(), [&](const Status&, JobId job) { again = job; });
+  EXPECT_FALSE(again);
+  Sync();
+  EXPECT_EQ(answered, 1U);
+  EXPECT_EQ(again, 1U);
+  ASSERT_EQ(stream->orders.size(), 1U);
+  EXPECT_TRUE(std::holds_alternative<StartAttempt>(stream->orders[0]));
+}
+
+TEST_F(FrontTest, AfterTheJournalFailedNothingIsAcknowledged) {
+  const auto stream = Register("n0", 1);
+  Sync();
+  auto watcher = std::make_shared<FakeWatcher>();
+  front_.Watch(Submit("first"), 1, 0, 0, watcher);
+  const std::size_t orders = stream->orders.size();
+  std::optional<Status> before, after;
+  front_.Take(Submission("k"), Now(), [&](const Status& status, JobId) { before = status; });
+  front_.JournalMoved({.failure = Status(Code::kExhausted, "disk full")});
+  ASSERT_TRUE(before);
+  EXPECT_EQ(before->message(), "disk full");
+  front_.Take(Submission("l"), Now(), [&](const Status& status, JobId) { after = status; });
+  EXPECT_EQ(after->message(), "disk full");
+  EXPECT_EQ(stream->orders.size(), orders);
+  EXPECT_EQ(stream->ended->message(), "disk full");
+  EXPECT_EQ(watcher->ended->message(), "disk full");
+  // What the disk says later changes nothing.
+  Sync();
+  EXPECT_FALSE(front_.failure().ok());
+}
+
+TEST_F(FrontTest, AnOvertakenStreamIsNeverHeardAgain) {
+  const auto second = Register("n0", 2);
+  const auto first = Register("n0", 1);  // Accepted earlier, registers later.
+  Sync();
+  EXPECT_EQ(first->ended->code(), Code::kAborted);
+  EXPECT_FALSE(second->ended);
+  EXPECT_EQ(front_.state().nodes.at("n0").incarnation, 102U);
+  const auto third = Register("n0", 3);
+  EXPECT_EQ(second->ended->code(), Code::kAborted);
+  const std::size_t facts = journal_.batches.size();
+  front_.Reported("n0", 2, JobdStatus{.job = 1}, Now());
+  EXPECT_EQ(journal_.batches.size(), facts);
+  EXPECT_FALSE(third->ended);
+}
+
+TEST_F(FrontTest, ANodeIsLostWhenItsLeaseIsOverAndFoundWhenHeard) {
+  (void)Register("n0", 1);
+  Sync();
+  now_ += config_.lease + std::chrono::milliseconds(1);
+  EXPECT_LE(front_.NextDeadline(), now_);
+  front_.Tick(Now());
+  EXPECT_TRUE(front_.state().nodes.at("n0").lost);
+  front_.Heard("n0", 1, Now());
+  EXPECT_FALSE(front_.state().nodes.at("n0").lost);
+}
+
+TEST_F(FrontTest, AWatchGetsOnlyTheStoryThatItDoesNotHave) {
+  const JobId job = Submit("k");
+  auto all = std::make_shared<FakeWatcher>();
+  front_.Watch(job, 1, 0, 0, all);
+  ASSERT_FALSE(all->stories.empty());
+  ASSERT_EQ(all->pictures.size(), 1U);
+  const Story last = all->stories.back();
+  auto resumed = std::make_shared<FakeWatcher>();
+  front_.Watch(job, 2, last.life, last.number, resumed);
+  EXPECT_TRUE(resumed->stories.empty());
+  EXPECT_EQ(resumed->pictures.size(), 1U);
+  auto of_another_life = std::make_shared<FakeWatcher>();
+  front_.Watch(job, 3, last.life + 1, last.number, of_another_life);
+  EXPECT_EQ(of_another_life->stories.size(), all->stories.size());
+}
+
+TEST_F(FrontTest, LogsAreAskedOfTheNodesAndAgainWhenOneComesBack) {
+  auto stream = Register("n0", 1);
+  Sync();
+  const JobId job = Submit("k");
+  auto reader = std::make_shared<FakeReader>();
+  front_.ReadLogs(1, {.job = job, .follow = true}, reader);
+  ASSERT_EQ(stream->wants.size(), 1U);
+  EXPECT_TRUE(stream->wants[0].follow);
+  EXPECT_EQ(reader->expected, std::vector<std::uint64_t>{stream->wants[0].id});
+  reader->offsets = {{.attempt = 0, .rank = 0, .offset = 77}};
+  JobdStatus runs{.job = job, .instance = 5, .phase = MemberPhase::kRunning};
+  stream = Register("n0", 2, {runs});
+  Sync();
+  ASSERT_EQ(stream->wants.size(), 1U);
+  EXPECT_EQ(stream->wants[0].from.at(0).offset, 77U);
+  // The job ends: what is left is asked for, and with it the reader has all.
+  runs.phase = MemberPhase::kLeft;
+  front_.Reported("n0", 2, runs, Now());
+  Sync();
+  EXPECT_EQ(stream->enough, std::vector<std::uint64_t>{stream->wants[0].id});
+  EXPECT_FALSE(reader->ended);
+  front_.LogsPushed(stream->wants[0].id, true);
+  ASSERT_TRUE(reader->ended);
+  EXPECT_TRUE(reader->ended->ok());
+}
+
+}  // namespace
+}  // namespace muster
