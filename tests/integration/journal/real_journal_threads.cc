@@ -45,7 +45,6 @@ Status Life::Begin() {
 
 std::uint64_t Life::Decide() {
   std::vector<Fact> facts = source_.Next(state_);
-  appended_ += facts.size();
   for (const Fact& fact : facts) Apply(state_, fact);
   return journal_->Append(std::move(facts));
 }

@@ -41,7 +41,6 @@ class Life {
   const State& state() const { return state_; }
   Told& told() { return told_; }
   std::uint64_t facts_since_snapshot() const { return facts_since_snapshot_; }
-  std::uint64_t facts() const { return appended_; }  // In this life.
 
  private:
   Told told_;
@@ -49,7 +48,6 @@ class Life {
   SampleFacts source_;
   State state_;
   std::uint64_t facts_since_snapshot_ = 0;
-  std::uint64_t appended_ = 0;
 };
 
 // What a journal holds; it is closed again.
