@@ -246,13 +246,14 @@ int AgentMain(AgentConfig config) {
     return 1;
   }
   config.host.boot_id = *boot_id + (config.embedded ? "/" + config.host.node : "");
-  Agent agent(std::move(config));
-  const Status started = agent.Start();
+  // Never destroyed: the process is about to end, and gRPC takes its time.
+  auto* agent = new Agent(std::move(config));
+  const Status started = agent->Start();
   if (!started.ok()) {
     Log(LogLevel::kError, "the agent cannot start: " + started.message());
     return 1;
   }
-  return agent.Run();
+  return agent->Run();
 }
 
 }  // namespace muster

@@ -25,7 +25,7 @@ struct AgentConfig {
   int keeper_fd = -1;
 };
 
-// Returns the exit status.
+// Returns the exit status.  The caller ends the process at once: threads of gRPC still run.
 int AgentMain(AgentConfig config);
 
 }  // namespace muster

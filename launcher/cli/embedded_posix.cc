@@ -1,5 +1,6 @@
 #include "launcher/cli/embedded_posix.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/inotify.h>
 #include <unistd.h>
@@ -18,28 +19,64 @@ namespace {
 
 constexpr char kPrivatePrefix[] = "run-";
 
-Status IssueTo(const Authority& authority, const std::string& folder, const Identity& identity,
+// Without waiting for the disk: what lies in a private cluster's state does not outlive a crash.
+Status WriteQuickly(const std::string& path, std::string_view bytes) {
+  const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!fd.valid()) return ErrnoStatus("open " + path, errno);
+  return WriteAll(fd.get(), bytes.data(), bytes.size());
+}
+
+// Writes a cluster's files, with the care that its kind asks for.
+class Writer {
+ public:
+  Writer(const std::string& state, const ClusterDescription& cluster)
+      : quick_(cluster.is_private), ca_(ClusterPaths{.state = state}.Ca()) {}
+
+  Status Write(const std::string& path, const std::string& text) const {
+    return quick_ ? WriteQuickly(path, text) : WriteFileAtomically(path, text);
+  }
+
+  Status Save(const std::string& name, const Credentials& credentials) const {
+    if (!quick_) return SaveCredentials(ca_, name, credentials);
+    if (access((ca_ + "/ca.pem").c_str(), F_OK) != 0) {
+      RETURN_IF_ERROR(WriteQuickly(ca_ + "/ca.pem", credentials.ca));
+    }
+    RETURN_IF_ERROR(WriteQuickly(ca_ + "/" + name + ".pem", credentials.certificate));
+    return WriteQuickly(ca_ + "/" + name + ".key", credentials.key);
+  }
+
+  // An authority of its own, which a private cluster need not keep.
+  Result<Authority> MakeOrLoadAuthority(const std::string& cluster) const {
+    RETURN_IF_ERROR(MakeFolders(ca_, 0700));
+    auto authority = LoadAuthority(ca_);
+    if (authority.ok()) return authority;
+    authority = MakeAuthority(cluster, {.from = RealClock().Wall()});
+    if (authority.ok() && !quick_) RETURN_IF_ERROR(SaveAuthority(ca_, *authority));
+    return authority;
+  }
+
+ private:
+  const bool quick_;
+  const std::string ca_;
+};
+
+Status IssueTo(const Writer& writer, const Authority& authority, const Identity& identity,
                const std::string& name) {
   const auto credentials = Issue(authority, identity, {.from = RealClock().Wall()});
   if (!credentials.ok()) return credentials.status();
-  return SaveCredentials(folder, name, *credentials);
+  return writer.Save(name, *credentials);
 }
 
-Status MakeCertificates(const ClusterPaths& paths, const ClusterDescription& cluster) {
-  RETURN_IF_ERROR(MakeFolders(paths.Ca(), 0700));
-  auto authority = LoadAuthority(paths.Ca());
-  if (!authority.ok()) {
-    authority = MakeAuthority(cluster.name, {.from = RealClock().Wall()});
-    if (!authority.ok()) return authority.status();
-    RETURN_IF_ERROR(SaveAuthority(paths.Ca(), *authority));
-  }
-  RETURN_IF_ERROR(IssueTo(*authority, paths.Ca(), CoordinatorIdentity(), kCoordinatorCredentials));
+Status MakeCertificates(const Writer& writer, const ClusterDescription& cluster) {
+  const auto authority = writer.MakeOrLoadAuthority(cluster.name);
+  if (!authority.ok()) return authority.status();
+  RETURN_IF_ERROR(IssueTo(writer, *authority, CoordinatorIdentity(), kCoordinatorCredentials));
   for (std::uint32_t i = 0; i < cluster.nodes; ++i) {
     const NodeName node = EmbeddedNode(i);
-    RETURN_IF_ERROR(IssueTo(*authority, paths.Ca(), NodeIdentity(node), NodeCredentials(node)));
+    RETURN_IF_ERROR(IssueTo(writer, *authority, NodeIdentity(node), NodeCredentials(node)));
   }
   const Owner owner = CallerOwner();
-  return IssueTo(*authority, paths.Ca(), UserIdentity(owner, /*is_operator=*/true),
+  return IssueTo(writer, *authority, UserIdentity(owner, /*is_operator=*/true),
                  UserCredentials(owner.uid));
 }
 
@@ -89,11 +126,10 @@ Result<Embedded> MakeEmbedded(const EmbeddedPlan& plan) {
   cluster.runtime = *std::move(runtime);
   const ClusterPaths paths = PathsOf(embedded.state, cluster);
   Status made = CheckSocketPaths(paths, EmbeddedNode(cluster.nodes - 1));
-  if (made.ok()) made = MakeCertificates(paths, cluster).While("making the certificates");
-  if (made.ok()) {
-    made = WriteFileAtomically(ClusterYaml(embedded.state), EmbeddedYaml(cluster));
-  }
-  if (made.ok()) made = WriteFileAtomically(DescriptionFile(embedded.state), ToJson(cluster));
+  const Writer writer(embedded.state, cluster);
+  if (made.ok()) made = MakeCertificates(writer, cluster).While("making the certificates");
+  if (made.ok()) made = writer.Write(ClusterYaml(embedded.state), EmbeddedYaml(cluster));
+  if (made.ok()) made = writer.Write(DescriptionFile(embedded.state), ToJson(cluster));
   if (made.ok()) return embedded;
   LeaveCluster(std::move(embedded.lock), embedded.state, cluster, /*keep_logs=*/false);
   return made;

@@ -98,9 +98,13 @@ class Keeper::Loop {
     return {};
   }
 
-  bool Stop(Duration grace) {
-    Halt();  // From here on nobody is started again.
+  void Release() {
+    Halt();
     death_pipe_.Reset();
+  }
+
+  bool Stop(Duration grace) {
+    Release();
     const TimePoint deadline = RealClock().Now() + grace;
     bool all_left = true;
     for (Kept& kept : parts_) {
@@ -214,6 +218,9 @@ Keeper::Keeper(KeeperConfig config) : loop_(std::make_unique<Loop>(std::move(con
 Keeper::~Keeper() = default;
 Status Keeper::Start() {
   return loop_->Start();
+}
+void Keeper::Release() {
+  loop_->Release();
 }
 bool Keeper::Stop(Duration grace) {
   return loop_->Stop(grace);

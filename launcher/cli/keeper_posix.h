@@ -7,7 +7,7 @@
 // A part that dies is started again at once.  One that dies kQuickDeaths times in a row within
 // kQuick of its start is given up: `failed` says so once, with the end of what it said.
 //
-// Start() and Stop() from one thread; `failed` comes from the keeper's own.
+// Start(), Release() and Stop() from one thread; `failed` comes from the keeper's own.
 #pragma once
 
 #include <chrono>
@@ -50,7 +50,10 @@ class Keeper {
   // Starts all parts, and the thread that tends them.
   Status Start();
 
-  // Asks all parts to leave and waits for them, for at most `grace`; then kills them.  False when
+  // Asks all parts to leave; from here on nobody is started again.
+  void Release();
+
+  // Release(), then waits for them, for at most `grace`; then kills them.  False when
   // one had to be killed.
   bool Stop(Duration grace);
 

@@ -138,6 +138,7 @@ class Run {
 
   // Takes the private cluster down, says where its logs are if they are worth keeping.
   int End(int exit) {
+    if (keeper_) keeper_->Release();  // While we tidy up, so do they.
     attach_.reset();
     watch_.reset();
     logs_.reset();
