@@ -275,6 +275,7 @@ void Daemon::Heard(std::uint32_t from, const peer::Message& message) {
     if (ready != nullptr && InAttempt(ready->attempt)) {
       peers_.Send(
           from, peer::KvUpdate{ready->attempt, kMasterPort, std::to_string(attempt_.master_port)});
+      checkpoints_.Welcome(from);
     }
     Feed(PeerSaid{from, message});
   }
