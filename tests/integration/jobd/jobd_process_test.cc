@@ -1,6 +1,9 @@
 // The job daemon as real processes: plain programs, failures, containment, on one and two hosts.
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -184,6 +187,49 @@ TEST_F(JobdProcessTest, LeavesNothingAliveWhenItIsKilled) {
   EXPECT_TRUE(CarriersOf(job.nodes[0]->containment().entry, getuid()).empty());
   ASSERT_TRUE(job.Until([&] { return job.nodes[1]->status.phase == MemberPhase::kLeft; }));
   EXPECT_EQ(job.nodes[1]->status.cause.kind, CauseKind::kPeerLost);
+}
+
+// Connects to the head's port, says `text`, and waits for the head to hang up.
+void IsHungUpOn(std::uint16_t port, const std::string& text) {
+  const UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{.sin_family = AF_INET, .sin_port = htons(port)};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  if (!text.empty()) {
+    ASSERT_TRUE(WriteAll(fd.get(), text.data(), text.size()).ok());
+  }
+  char byte = 0;
+  while (read(fd.get(), &byte, 1) > 0) {
+  }
+}
+
+TEST_F(JobdProcessTest, LetsNobodyInWithoutTheKeyOfTheJob) {
+  TestJob job(Options(2, 1, Shell("echo ran")));
+  job.order.host_index = 0;
+  job.nodes[0]->Send(job.order);
+  StartAttempt other = job.order;
+  other.host_index = 1;
+  other.job_key = std::string(32, 'x');
+  job.nodes[1]->Send(other);
+  ASSERT_TRUE(job.Until([&] {
+    return job.nodes[0]->status.phase == MemberPhase::kReady && job.nodes[0]->status.port != 0;
+  }));
+  const std::uint16_t port = job.nodes[0]->status.port;
+  job.nodes[1]->Send(MeetHead{job.order.job, 0, port});
+  IsHungUpOn(port, "GET / HTTP/1.0\r\n\r\n");
+  IsHungUpOn(port, "");
+  ASSERT_TRUE(job.Until([&] {
+    const std::string log = *ReadFile(job.nodes[0]->arguments().runtime + ".log");
+    return log.find("refused: binder does not verify") != std::string::npos &&
+           log.find("refused: http request") != std::string::npos &&
+           log.find("refused: it was silent for too long") != std::string::npos;
+  }));
+  EXPECT_EQ(job.nodes[0]->status.phase, MemberPhase::kReady);
+  EXPECT_EQ(job.nodes[1]->status.phase, MemberPhase::kStarting);
+  EXPECT_EQ(job.Out(0, 0), "");
+  job.SendAll(StopAttempt{job.order.job, 0, 0});
+  ASSERT_TRUE(job.UntilAll(MemberPhase::kLeft));
+  EXPECT_TRUE(job.End());
 }
 
 TEST_F(JobdProcessTest, StopsWithGraceByAsking) {
