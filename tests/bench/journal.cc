@@ -62,7 +62,7 @@ double PeerCommits(const Folder& folder) {
   const std::string page(4096, '\x5a');
   return kSingles / Seconds([&] {
            for (int i = 0; i < kSingles; ++i) {
-             if (pwrite(fd.get(), page.data(), page.size(), i % 64 * 4096) < 0) std::exit(1);
+             if (pwrite(fd.get(), page.data(), page.size(), off_t{i % 64} * 4096) < 0) std::exit(1);
              if (fdatasync(fd.get()) != 0) std::exit(1);
            }
          });
