@@ -113,7 +113,7 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
                           Feed(LocalFailed{std::move(cause)});
                         },
                     .settled = [this] { Feed(MoverSettled{}); }}),
-      mpi_watch_(base, [this](std::uint32_t local_rank) { RankAlone(local_rank); }),
+      mpi_watch_(base, [this](std::uint32_t local_rank) { RankAlone(local_rank, ""); }),
       child_(evsignal_new(base, SIGCHLD, OnChild, this)),
       deadline_(evtimer_new(base, OnDeadline, this)),
       poll_(evtimer_new(base, OnPoll, this)),
@@ -229,7 +229,7 @@ void Daemon::Reap() {
 
 void Daemon::Exited(const LocalRanks::Exit& exit) {
   const bool alone = mpi_watch_.Exited(exit.local_rank);
-  if (alone && exit.cause.kind == CauseKind::kNone) RankAlone(exit.local_rank);
+  if (alone && exit.cause.kind <= CauseKind::kExit) RankAlone(exit.local_rank, exit.cause.text);
   if (attempt_.killing && ranks_.alive() == 0) {
     attempt_.last_exit = exit;
     return Poll();
@@ -349,7 +349,7 @@ void Daemon::OnSpare(evutil_socket_t, short, void* self) {
   static_cast<Daemon*>(self)->pmix_.StartSpare();
 }
 
-void Daemon::RankAlone(std::uint32_t local_rank) {
+void Daemon::RankAlone(std::uint32_t local_rank, const std::string& said) {
   if (WorldSize(order()) == 1) return;  // It is alone.
   const std::uint32_t rank = order().hosts[order().host_index].first_rank + local_rank;
   Feed(LocalFailed{
@@ -360,7 +360,8 @@ void Daemon::RankAlone(std::uint32_t local_rank) {
                " started MPI but never met muster's PMIx server: "
                "it took itself for a job of one rank. The variables PMIX_* and JSM_JSRUN_PORT must "
                "reach the program (no mpirun, no env -i around it), and its MPI must be Open MPI "
-               "4.1 or newer with PMIx"}});
+               "4.1 or newer with PMIx" +
+               (said.empty() ? "" : ". It said: " + said)}});
 }
 
 std::set<pid_t> Daemon::Ours() const {

@@ -66,7 +66,8 @@ class Daemon {
   void RankMet(std::uint32_t rank);
   void MaybePrepared();
   void MaybeMpiUp();
-  void RankAlone(std::uint32_t local_rank);
+  // `said`: the end of its stderr, if it ended.
+  void RankAlone(std::uint32_t local_rank, const std::string& said);
 
   // What must be done.
   void Do(const ConnectToHead& effect);
