@@ -11,6 +11,7 @@ Mutex one_caller;
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-function-size): the arguments of BLAS's sgemm.
 void Gemm(GemmShape shape, float alpha, Matrix a, Matrix b, float beta, float* c,
           std::size_t c_stride) {
   const auto number = [](std::size_t n) { return static_cast<blasint>(n); };

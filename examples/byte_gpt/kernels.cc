@@ -68,6 +68,7 @@ constexpr float kGeluCube = 0.044715F;
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-function-size): a kernel names each array.
 MUSTER_CLONES void LayerNorm(std::size_t rows, std::size_t width, const float* __restrict in,
                              const float* __restrict weight, const float* __restrict bias,
                              float* __restrict out, float* __restrict mean,
@@ -84,6 +85,7 @@ MUSTER_CLONES void LayerNorm(std::size_t rows, std::size_t width, const float* _
   }
 }
 
+// NOLINTNEXTLINE(readability-function-size): a kernel names each array.
 MUSTER_CLONES void LayerNormBackward(std::size_t rows, std::size_t width,
                                      const float* __restrict d_out, const float* __restrict in,
                                      const float* __restrict weight, const float* __restrict mean,
