@@ -1,5 +1,6 @@
 #include "launcher/agent/session_grpc.h"
 
+#include <grpc/grpc.h>
 #include <grpc/support/log.h>
 
 #include <algorithm>
@@ -25,7 +26,18 @@ constexpr std::chrono::milliseconds kLogTick(25);     // How soon a follower see
 constexpr std::size_t kPushesMost = 256;
 constexpr int kMessageMost = 16 << 20;
 
-void Silent(gpr_log_func_args*) {}  // What gRPC would say comes back as a Status.
+void Silent(gpr_log_func_args*) {}
+
+// Once a process.  The reference is never given back: else gRPC would stop and start all its
+// threads for each try to connect.
+void PrepareGrpc() {
+  static const bool kPrepared = [] {
+    gpr_set_log_function(&Silent);  // What it would say comes back as a Status.
+    grpc_init();
+    return true;
+  }();
+  static_cast<void>(kPrepared);
+}
 
 std::shared_ptr<grpc::Channel> Open(const std::string& address, const Credentials& credentials) {
   grpc::SslCredentialsOptions tls;
@@ -51,7 +63,7 @@ std::shared_ptr<grpc::Channel> Open(const std::string& address, const Credential
 class AgentSession::Link {
  public:
   explicit Link(SessionConfig config) : config_(std::move(config)) {
-    gpr_set_log_function(&Silent);
+    PrepareGrpc();
     thread_ = std::jthread([this] { Main(); });
   }
   ~Link() {

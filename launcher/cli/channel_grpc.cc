@@ -1,5 +1,6 @@
 #include "launcher/cli/channel_grpc.h"
 
+#include <grpc/grpc.h>
 #include <grpc/support/log.h>
 #include <grpc/support/time.h>
 
@@ -45,6 +46,17 @@ std::shared_ptr<grpc::Channel> Open(const std::string& address, const Credential
 }
 
 void Silent(gpr_log_func_args*) {}
+
+// Once a process.  One reference to gRPC is never given back: shutting it down waits for its
+// threads to sleep and wake, which takes longer than everything else that a short command does.
+void PrepareGrpc() {
+  static const bool kPrepared = [] {
+    gpr_set_log_function(&Silent);  // What it would say comes back as a Status.
+    grpc_init();
+    return true;
+  }();
+  static_cast<void>(kPrepared);
+}
 
 gpr_timespec In(Duration duration) {
   return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
@@ -112,7 +124,7 @@ bool Backoff::Wait(Mutex& mutex, std::condition_variable_any& wake,
 Result<std::shared_ptr<ClusterClient::Channel::Stub>> ClusterClient::Channel::Connect() {
   const MutexLock lock(mutex);
   if (stub) return stub;
-  gpr_set_log_function(&Silent);  // What it would say comes back as a Status.
+  PrepareGrpc();
   address = config.address;
   if (address.empty()) {
     auto read = ReadFile(config.address_file);

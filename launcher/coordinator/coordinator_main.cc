@@ -116,8 +116,8 @@ class Watch {
 
 int CoordinatorMain(const CoordinatorConfig& config) {
   SetLogProcess("coordinator");
+  Signals signals;  // Blocked before gRPC's threads begin, which inherit that.
   RouteGrpcLog();
-  Signals signals;
   const ClusterPaths paths{.state = config.state_dir};
   const std::string address_file = paths.CoordinatorAddress();
   auto credentials = LoadCredentials(paths.Ca(), kCoordinatorCredentials);

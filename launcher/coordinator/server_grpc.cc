@@ -1,5 +1,6 @@
 #include "launcher/coordinator/server_grpc.h"
 
+#include <grpc/grpc.h>
 #include <grpc/support/log.h>
 #include <grpc/support/time.h>
 #include <grpcpp/grpcpp.h>
@@ -114,6 +115,7 @@ Result<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Listen(
 
 void RouteGrpcLog() {
   gpr_set_log_function(&ToLog);
+  grpc_init();  // Never given back: shutting gRPC down would only make the end slower.
 }
 
 }  // namespace muster

@@ -25,7 +25,7 @@ class CoordinatorServer {
   virtual void Shutdown() = 0;
 };
 
-// gRPC's own complaints become lines of our log.  Call before anything of gRPC.
+// gRPC's own complaints become lines of our log.  Call before anything of gRPC; it starts threads.
 void RouteGrpcLog();
 
 }  // namespace muster
