@@ -22,7 +22,7 @@ void World::DoFault() {
   const Instance victim = daemons.empty() ? 0
                                           : daemons[static_cast<std::size_t>(random.Below(
                                                 static_cast<std::int64_t>(daemons.size())))];
-  switch (random.Below(12)) {
+  switch (random.Below(14)) {
     case 0:
     case 1:
       if (!coordinator.alive()) return;
@@ -57,9 +57,47 @@ void World::DoFault() {
       return processes.BreakPeers(victim);
     case 9:
       return processes.FailRank(victim);
+    case 10:
+    case 11:
+      return Conspire(victim);
     default:
       return Partition();
   }
+}
+
+// The worst for D13: a node's agent is silent for so long that the node counts as lost, then its
+// daemon is cut off from its peers, and one of these reports a failure at once.
+void World::Conspire(Instance victim) {
+  const Daemon* daemon = processes.Find(victim);
+  if (daemon == nullptr || !daemon->state.order || daemon->state.order->hosts.size() < 2) return;
+  Count("a node is cut off when it is already lost");
+  const std::size_t cut = daemon->node;
+  const JobId job = daemon->job;
+  const Micros alone = random.Between(2400, 4000) * kMilli;
+  const Micros end = alone + random.Between(1000, 6000) * kMilli;
+  Cut(cut, 0, 0, end);
+  for (std::size_t other = 1; other < nodes.size(); ++other) {
+    if (other != cut) Cut(cut, other, alone, end);
+  }
+  const bool rank = random.Chance(50);
+  timeline.After(alone + random.Between(0, 600) * kMilli, [this, cut, job, rank] {
+    for (const SimNode& node : nodes) {
+      const auto found = node.daemons.find(job);
+      if (node.index == cut || found == node.daemons.end() || !faults_allowed) continue;
+      return rank ? processes.FailRank(found->second) : processes.KillDaemon(found->second);
+    }
+  });
+}
+
+void World::Cut(HostId a, HostId b, Micros from, Micros until) {
+  timeline.After(from, [this, a, b] {
+    network.Block(a, b);
+    network.Block(b, a);
+  });
+  timeline.After(until, [this, a, b] {
+    network.Heal(a, b);
+    network.Heal(b, a);
+  });
 }
 
 void World::RestartCoordinator() {

@@ -14,6 +14,7 @@ namespace {
 const std::map<std::string, std::uint64_t> kLeast = {
     {"a better cause was heard", 500},
     {"a reason named drain --dead", 100},
+    {"a node is cut off when it is already lost", 500},
     {"agent killed", 3000},
     {"attempt refused before it began", 10},
     {"cancel while stopping", 300},

@@ -286,6 +286,8 @@ class World {
   void PlanFaults(Micros until);
   void DoFault();
   void Partition();
+  void Conspire(Instance victim);
+  void Cut(HostId a, HostId b, Micros from, Micros until);
   void Submit(const std::string& key, int tries);
   void Submit2(const std::string& key);
   void CancelJob(const std::string& key, CauseKind kind, int tries);
