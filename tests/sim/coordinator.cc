@@ -219,6 +219,7 @@ void Coordinator::Send(const SendOrder& order) {
   if (current == current_.end()) return;
   const auto stream = streams_.find(current->second);
   if (stream == streams_.end()) return;
+  w_.Spite(*node, order.order);
   stream->second->Send(1, [this, index = node->index, session = stream->second, order] {
     SimNode& to = w_.nodes[index];
     if (to.agent.alive && to.agent.session == session) {

@@ -306,8 +306,9 @@ void Nodes::Do(Daemon&, const SignalAll&) {
 void Nodes::Do(Daemon& daemon, const KillRanks&) {
   for (const auto& [rank, truth] : daemon.ranks) {
     if (!truth.alive) continue;
-    const Micros slow = w_.random.OneIn(10) ? kSlowestKill : 15 * kMilli;
-    w_.timeline.After(w_.random.Between(0, slow),
+    const Micros delay = w_.random.OneIn(8) ? w_.random.Between(kSlowestKill / 2, kSlowestKill)
+                                            : w_.random.Between(0, 15 * kMilli);
+    w_.timeline.After(delay,
                       [this, instance = daemon.instance, attempt = daemon.ranks_of, rank = rank] {
                         EndRank(instance, attempt, rank, {.kind = CauseKind::kSignal, .code = 9});
                       });

@@ -89,6 +89,29 @@ void World::Conspire(Instance victim) {
   });
 }
 
+// Whoever is to obey an order dies as it comes.
+void World::Spite(const SimNode& node, const Order& order) {
+  if (!faults_allowed) return;
+  const JobId job = std::visit([](const auto& o) { return o.job; }, order);
+  const std::size_t index = node.index;
+  if (random.OneIn(60)) {
+    timeline.After(random.Between(0, 2500), [this, index, job] {
+      const auto found = nodes[index].daemons.find(job);
+      if (found == nodes[index].daemons.end()) return;
+      Count("daemon killed as an order came");
+      processes.KillDaemon(found->second);
+    });
+  } else if (random.OneIn(150)) {
+    timeline.After(random.Between(0, 2500), [this, index] {
+      if (!nodes[index].agent.alive) return;
+      Count("agent killed as an order came");
+      processes.KillAgent(nodes[index]);
+      timeline.After(random.Between(50, 900) * kMilli,
+                     [this, index] { processes.StartAgent(nodes[index]); });
+    });
+  }
+}
+
 void World::Cut(HostId a, HostId b, Micros from, Micros until) {
   timeline.After(from, [this, a, b] {
     network.Block(a, b);

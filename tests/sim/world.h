@@ -264,6 +264,7 @@ class World {
   AttemptTruth* TruthOf(JobId job, AttemptNumber attempt);
   const SimNode* NodeNamed(const NodeName& name) const;
   void NoteAccepted(JobId job, const std::string& key);
+  void Spite(const SimNode& node, const Order& order);
   void NoteLeft(const JobdState& state);
   void RestartCoordinator();
   void CheckOneAttempt(JobId job);

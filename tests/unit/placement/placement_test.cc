@@ -2,6 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <optional>
+#include <random>
+#include <set>
+#include <tuple>
+
 namespace muster {
 namespace {
 
@@ -79,6 +85,99 @@ TEST(Place, SaysNeverWhenNoIdleClusterCouldTakeTheJob) {
   EXPECT_TRUE(Place(nodes, {.nodes = 3}).refusal.never);
   EXPECT_EQ(Place(nodes, {.nodes = 3}).refusal.summary,
             "needs 3 nodes of one size; the cluster has 2 such");
+}
+
+// ---- against brute force ----------------------------------------------------------------------
+
+// What placement promises to make small: daemons to start when enough of them are there already,
+// then how far apart the nodes are, then the slots that stay free on them.
+using Price = std::tuple<std::size_t, int, std::size_t>;
+
+Price PriceOf(const std::vector<const NodeView*>& chosen, std::uint32_t ranks, bool known_suffice) {
+  std::set<std::string> spines, leaves, blocks;
+  std::size_t strangers = 0, left_free = 0;
+  for (const NodeView* node : chosen) {
+    spines.insert(node->spine);
+    leaves.insert(node->spine + "/" + node->leaf);
+    blocks.insert(node->spine + "/" + node->leaf + "/" + node->block);
+    strangers += node->preferred ? 0 : 1;
+    left_free += node->free_slots.size() - ranks;
+  }
+  const int distance = blocks.size() == 1 ? 0 : leaves.size() == 1 ? 1 : spines.size() == 1 ? 2 : 3;
+  return {known_suffice ? strangers : 0, distance, left_free};
+}
+
+std::optional<Price> Cheapest(const std::vector<NodeView>& nodes, const Wish& wish, bool known) {
+  std::optional<Price> best;
+  for (std::uint32_t set = 0; set < 1U << nodes.size(); ++set) {
+    std::vector<const NodeView*> chosen;
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      if ((set >> i & 1U) != 0) chosen.push_back(&nodes[i]);
+    }
+    const bool fits = std::all_of(chosen.begin(), chosen.end(), [&](const NodeView* node) {
+      return node->unusable.empty() && node->free_slots.size() >= wish.ranks_per_node;
+    });
+    if (chosen.size() != wish.nodes || !fits) continue;
+    const Price price = PriceOf(chosen, wish.ranks_per_node, known);
+    if (!best || price < *best) best = price;
+  }
+  return best;
+}
+
+TEST(Place, IsAsGoodAsTryingEverySetOfNodes) {
+  std::mt19937 random(20261122);
+  const auto below = [&](std::uint32_t n) { return static_cast<std::uint32_t>(random() % n); };
+  int placed = 0, refused = 0;
+  for (int round = 0; round < 3000; ++round) {
+    std::vector<NodeView> nodes;
+    const std::uint32_t count = 1 + below(7);
+    const Wish wish{.nodes = 1 + below(4), .ranks_per_node = 1 + below(4)};
+    const bool any_preferred = below(2) == 0;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      NodeView node = Busy(Idle("n" + std::to_string(i), 4), below(5));
+      node.spine = below(2) == 0 ? "s1" : "s2";
+      node.leaf = below(2) == 0 ? "l1" : "l2";
+      node.block = below(2) == 0 ? "b1" : "b2";
+      node.preferred = any_preferred && below(2) == 0;
+      if (below(6) == 0) node.unusable = "is lost";
+      nodes.push_back(node);
+    }
+    const auto usable = [&](const NodeView& node) {
+      return node.preferred && node.unusable.empty() &&
+             node.free_slots.size() >= wish.ranks_per_node;
+    };
+    const bool known = std::count_if(nodes.begin(), nodes.end(), usable) >= wish.nodes;
+    const auto best = Cheapest(nodes, wish, known);
+    const Placement placement = Place(nodes, wish);
+    ASSERT_EQ(placement.hosts.empty(), !best.has_value()) << "round " << round;
+    (best ? placed : refused) += 1;
+    if (!best) {
+      EXPECT_EQ(placement.refusal.per_node.size(), nodes.size());
+      continue;
+    }
+    std::vector<const NodeView*> chosen;
+    std::uint32_t next_rank = 0;
+    for (const Host& host : placement.hosts) {
+      EXPECT_EQ(host.first_rank, next_rank);
+      EXPECT_EQ(host.slots.size(), wish.ranks_per_node);
+      next_rank += wish.ranks_per_node;
+      chosen.push_back(&*std::find_if(nodes.begin(), nodes.end(),
+                                      [&](const NodeView& n) { return n.name == host.node; }));
+      for (const std::uint32_t slot : host.slots) {
+        const auto& free = chosen.back()->free_slots;
+        EXPECT_NE(std::find(free.begin(), free.end(), slot), free.end());
+      }
+    }
+    const Price price = PriceOf(chosen, wish.ranks_per_node, known);
+    // Preferred nodes come first within a level, so slots left free count only without them.
+    if (!any_preferred) {
+      EXPECT_EQ(price, *best) << "round " << round;
+    }
+    EXPECT_EQ(std::get<0>(price), std::get<0>(*best)) << "round " << round;
+    EXPECT_EQ(std::get<1>(price), std::get<1>(*best)) << "round " << round;
+  }
+  EXPECT_GT(placed, 500);
+  EXPECT_GT(refused, 500);
 }
 
 }  // namespace
