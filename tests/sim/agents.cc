@@ -258,24 +258,25 @@ void Nodes::ExitDaemon(Instance instance, bool silent) {
   for (auto& [index, peer] : daemon->peers) {
     if (peer.connection) peer.connection->Die(peer.end, silent);
   }
-  const Micros linger = silent ? 0 : w_.random.Between(0, 50) * kMilli;
+  const JobId job = daemon->job;
+  node.daemons.erase(job);
+  if (node.agent.alive) {
+    TellLater(node, w_.random.Between(0, 5) * kMilli, JobdExited{job, StatusFile(node, job)});
+  }
+  if (silent) return BuryDaemon(instance);
+  // Its ranks are killed with it, and some take their time to die.
+  const Micros linger = w_.random.OneIn(4) ? w_.random.Between(kSlowestKill / 2, kSlowestKill)
+                                           : w_.random.Between(0, 20 * kMilli);
   w_.timeline.After(linger, [this, instance] { BuryDaemon(instance); });
-  if (silent) BuryDaemon(instance);
 }
 
 void Nodes::BuryDaemon(Instance instance) {
   const auto found = daemons_.find(instance);
   if (found == daemons_.end()) return;
-  Daemon& daemon = found->second;
-  for (auto& [rank, truth] : daemon.ranks) {
-    if (truth.alive) RemoveRank(daemon, rank, false);
+  for (auto& [rank, truth] : found->second.ranks) {
+    if (truth.alive) RemoveRank(found->second, rank, false);
   }
-  SimNode& node = w_.nodes[daemon.node];
-  const JobId job = daemon.job;
-  node.daemons.erase(job);
   daemons_.erase(found);
-  if (node.agent.alive)
-    TellLater(node, w_.random.Between(0, 5) * kMilli, JobdExited{job, StatusFile(node, job)});
 }
 
 }  // namespace muster::sim

@@ -94,6 +94,10 @@ void Coordinator::Feed(const Event& event, Answer answer) {
   Batch batch{.facts = decision.facts, .effects = decision.effects};
   if (answer) batch.answer = [answer = std::move(answer), decision] { answer(decision); };
   const bool nothing = batch.facts.empty() && batch.effects.empty() && !batch.answer;
+  for (const Effect& effect : batch.effects) {
+    const auto& order = std::get<SendOrder>(effect);
+    if (std::holds_alternative<StartAttempt>(order.order) && w_.Ambush(order.node)) stalls_ = true;
+  }
   if (!nothing) queued_.push_back(std::move(batch));
   Commit();
   Wake();
@@ -174,8 +178,10 @@ void Coordinator::Commit() {
   if (committing_ || queued_.empty()) return;
   committing_ = true;
   const std::size_t batches = queued_.size();
-  const Micros delay =
-      w_.random.OneIn(30) ? w_.random.Between(5, 200) * kMilli : w_.random.Between(100, 4000);
+  Micros delay = w_.random.Between(100, 4000);
+  if (w_.random.OneIn(30)) delay = w_.random.Between(5, 200) * kMilli;
+  if (stalls_) delay = w_.random.Between(1500, 4000) * kMilli;
+  stalls_ = false;
   w_.timeline.After(delay, [this, batches, epoch = epoch_] {
     if (epoch == epoch_) Committed(batches);
   });

@@ -306,7 +306,7 @@ void Nodes::Do(Daemon&, const SignalAll&) {
 void Nodes::Do(Daemon& daemon, const KillRanks&) {
   for (const auto& [rank, truth] : daemon.ranks) {
     if (!truth.alive) continue;
-    const Micros delay = w_.random.OneIn(8) ? w_.random.Between(kSlowestKill / 2, kSlowestKill)
+    const Micros delay = w_.random.OneIn(4) ? w_.random.Between(kSlowestKill / 2, kSlowestKill)
                                             : w_.random.Between(0, 15 * kMilli);
     w_.timeline.After(delay,
                       [this, instance = daemon.instance, attempt = daemon.ranks_of, rank = rank] {

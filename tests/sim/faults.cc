@@ -22,7 +22,7 @@ void World::DoFault() {
   const Instance victim = daemons.empty() ? 0
                                           : daemons[static_cast<std::size_t>(random.Below(
                                                 static_cast<std::int64_t>(daemons.size())))];
-  switch (random.Below(14)) {
+  switch (random.Below(16)) {
     case 0:
     case 1:
       if (!coordinator.alive()) return;
@@ -60,6 +60,9 @@ void World::DoFault() {
     case 10:
     case 11:
       return Conspire(victim);
+    case 12:
+    case 13:
+      return Drain(index);
     default:
       return Partition();
   }
@@ -87,6 +90,28 @@ void World::Conspire(Instance victim) {
       return rank ? processes.FailRank(found->second) : processes.KillDaemon(found->second);
     }
   });
+}
+
+// A node boots anew while an order for it waits for the disk.
+bool World::Ambush(const NodeName& name) {
+  if (!faults_allowed || !random.OneIn(100)) return false;
+  Count("node rebooted while its order waited for the disk");
+  SimNode& node = nodes[NodeNamed(name)->index];
+  processes.PowerOff(node);
+  timeline.After(random.Between(100, 900) * kMilli,
+                 [this, index = node.index] { processes.PowerOn(nodes[index]); });
+  return true;
+}
+
+void World::Drain(std::size_t index) {
+  Count("node drained");
+  coordinator.Ask(NodeDrained{nodes[index].name, "bad fan"}, {});
+  timeline.After(random.Between(500, 6000) * kMilli, [this, index] { Resume(index); });
+}
+
+void World::Resume(std::size_t index) {
+  if (coordinator.alive()) return coordinator.Ask(NodeDrained{nodes[index].name, ""}, {});
+  timeline.After(kSecond, [this, index] { Resume(index); });
 }
 
 // Whoever is to obey an order dies as it comes.
@@ -152,6 +177,7 @@ void World::Partition() {
 
 void World::Quieten() {
   faults_allowed = false;
+  network.set_rough(false);
   quiet_since_ = timeline.now();
   Trace("world: no more faults");
   for (SimNode& node : nodes) {
@@ -171,6 +197,9 @@ void World::Operate() {
     coordinator.Start();
   } else {
     const State state = coordinator.state();
+    for (const auto& [name, node] : state.nodes) {
+      if (node.drained == "bad fan") coordinator.Ask(NodeDrained{name, ""}, {});
+    }
     for (const auto& [id, job] : state.jobs) {
       if (job.phase != JobPhase::kEnded) LookAfter(job);
     }
@@ -191,6 +220,7 @@ void World::LookAfter(const Job& job) {
   }
   if (timeline.now() < quiet_since_ + kPatience) return;
   if (MustEndByItself(job)) return Break("a job that could go on does not end: " + Unended());
+  if (job.cancel) return;
   Count("cancelled by an operator");
   CancelJob(job.submit_key, CauseKind::kCancelled, 0);
 }
@@ -198,6 +228,7 @@ void World::LookAfter(const Job& job) {
 // Not those that a hung rank or missing nodes hold up: these are for people to end.
 bool World::MustEndByItself(const Job& job) {
   const SimJob& truth = jobs.at(job.submit_key);
+  if (job.cancel && timeline.now() > quiet_since_ + kPatience + 10 * kSecond) return true;
   if (job.phase == JobPhase::kPending) {
     std::size_t fitting = 0;
     for (const auto& [name, node] : coordinator.state().nodes) {

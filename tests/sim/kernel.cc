@@ -129,6 +129,7 @@ void Network::Heal(HostId from, HostId to) {
 
 Micros Network::Delay(HostId from, HostId to) {
   if (from == to) return random_.Between(10, 300);
+  if (rough_ && random_.OneIn(500)) return random_.Between(400 * kMilli, 2500 * kMilli);
   if (random_.OneIn(60)) return random_.Between(5 * kMilli, 400 * kMilli);
   return random_.Between(50, 1500);
 }

@@ -113,6 +113,8 @@ class Network {
   // Cuts one direction; cuts add up, each is healed by its own Heal().
   void Block(HostId from, HostId to) { ++blocked_[from][to]; }
   void Heal(HostId from, HostId to);
+  // Whether a message may now and then take as long as the fence time.
+  void set_rough(bool rough) { rough_ = rough; }
   bool Blocked(HostId from, HostId to) const { return blocked_[from][to] > 0; }
   bool Reachable(HostId a, HostId b) const { return !Blocked(a, b) && !Blocked(b, a); }
 
@@ -122,6 +124,7 @@ class Network {
 
   Timeline& timeline_;
   Random& random_;
+  bool rough_ = true;
   std::vector<std::vector<int>> blocked_;
   std::vector<std::pair<std::weak_ptr<Connection>, int>> stalled_;
   std::vector<std::weak_ptr<Connection>> all_;

@@ -239,6 +239,7 @@ class Coordinator {
   std::size_t snapshot_at_ = 0;
   std::deque<Batch> queued_;
   bool committing_ = false;
+  bool stalls_ = false;  // The next write finds a slow disk.
   std::uint64_t epoch_ = 0;
   std::uint64_t wake_ = 0;
   std::uint64_t next_stream_ = 1;
@@ -264,6 +265,7 @@ class World {
   AttemptTruth* TruthOf(JobId job, AttemptNumber attempt);
   const SimNode* NodeNamed(const NodeName& name) const;
   void NoteAccepted(JobId job, const std::string& key);
+  bool Ambush(const NodeName& name);
   void Spite(const SimNode& node, const Order& order);
   void NoteLeft(const JobdState& state);
   void RestartCoordinator();
@@ -286,6 +288,8 @@ class World {
   void MakeJobs();
   void PlanFaults(Micros until);
   void DoFault();
+  void Drain(std::size_t index);
+  void Resume(std::size_t index);
   void Partition();
   void Conspire(Instance victim);
   void Cut(HostId a, HostId b, Micros from, Micros until);
