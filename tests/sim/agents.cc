@@ -211,9 +211,10 @@ void Nodes::Do(SimNode& node, const RegisterWith& effect) {
                          .boot_id = node.name + "/" + std::to_string(node.boots)},
                         effect.jobds};
   event.node.block = node.block;
-  node.agent.session->Send(0, [this, index = node.index, stream = node.agent.stream, event] {
+  auto read = [this, index = node.index, stream = node.agent.stream, event] {
     w_.coordinator.Register(index, stream, event);
-  });
+  };
+  node.agent.session->Send(0, read, w_.Dawdle(node));
 }
 
 void Nodes::Do(SimNode& node, const SendStatus& effect) {

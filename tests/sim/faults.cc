@@ -98,9 +98,22 @@ bool World::Ambush(const NodeName& name) {
   Count("node rebooted while its order waited for the disk");
   SimNode& node = nodes[NodeNamed(name)->index];
   processes.PowerOff(node);
+  if (random.OneIn(2)) Drain(node.index);
   timeline.After(random.Between(100, 900) * kMilli,
                  [this, index = node.index] { processes.PowerOn(nodes[index]); });
   return true;
+}
+
+// A registration is read so late that the node has booted anew in the meantime.
+Micros World::Dawdle(SimNode& node) {
+  if (!faults_allowed || !random.OneIn(60)) return 0;
+  Count("node rebooted while its registration was read");
+  timeline.After(random.Between(1, 50) * kMilli, [this, index = node.index] {
+    processes.PowerOff(nodes[index]);
+    timeline.After(random.Between(50, 300) * kMilli,
+                   [this, index] { processes.PowerOn(nodes[index]); });
+  });
+  return random.Between(500, 3000) * kMilli;
 }
 
 void World::Drain(std::size_t index) {

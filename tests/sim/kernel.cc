@@ -37,16 +37,17 @@ Connection::Connection(Network& network, HostId a, HostId b) : network_(network)
   ways_[1] = {.from = b, .to = a};
 }
 
-void Connection::Send(int from_end, Timeline::Action action) {
+void Connection::Send(int from_end, Timeline::Action action, Micros late) {
   if (dead_[from_end]) return;
-  Push(from_end, [this, from_end, action = std::move(action)] {
+  auto deliver = [this, from_end, action = std::move(action)] {
     if (!dead_[1 - from_end]) action();
-  });
+  };
+  Push(from_end, std::move(deliver), late);
 }
 
-void Connection::Push(int from_end, Timeline::Action action) {
+void Connection::Push(int from_end, Timeline::Action action, Micros late) {
   Way& way = ways_[from_end];
-  Micros arrival = network_.timeline_.now() + network_.Delay(way.from, way.to);
+  Micros arrival = network_.timeline_.now() + network_.Delay(way.from, way.to) + late;
   if (!way.messages.empty()) arrival = std::max(arrival, way.messages.back().first);
   way.messages.emplace_back(arrival, std::move(action));
   if (way.pumping) return;
@@ -77,11 +78,12 @@ void Connection::Pump(int from_end) {
 void Connection::Close(int end) {
   if (dead_[end]) return;
   dead_[end] = true;
-  Push(end, [this, end] {
+  auto closing = [this, end] {
     if (dead_[1 - end]) return;
     dead_[1 - end] = true;
     if (closed[1 - end]) closed[1 - end]();
-  });
+  };
+  Push(end, std::move(closing), 0);
 }
 
 void Connection::Die(int end, bool silent) {

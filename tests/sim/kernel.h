@@ -81,7 +81,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Ends are 0 and 1.  `closed` is called once, when the other end has closed it.
   std::function<void()> closed[2];
 
-  void Send(int from_end, Timeline::Action action);
+  // `late`: how much longer than usual it takes to be read.
+  void Send(int from_end, Timeline::Action action, Micros late = 0);
   // Everything sent before still arrives, then the other end sees the close.
   void Close(int end);
   // The end's process died: what it sent may be cut short.  `silent`: so did its host.
@@ -96,7 +97,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     bool pumping = false;
   };
   void Pump(int from_end);
-  void Push(int from_end, Timeline::Action action);
+  void Push(int from_end, Timeline::Action action, Micros late);
 
   Network& network_;
   Way ways_[2];

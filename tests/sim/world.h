@@ -266,6 +266,7 @@ class World {
   const SimNode* NodeNamed(const NodeName& name) const;
   void NoteAccepted(JobId job, const std::string& key);
   bool Ambush(const NodeName& name);
+  Micros Dawdle(SimNode& node);
   void Spite(const SimNode& node, const Order& order);
   void NoteLeft(const JobdState& state);
   void RestartCoordinator();
