@@ -7,7 +7,6 @@ namespace muster::sim {
 namespace {
 
 constexpr Micros kFaultsFor = 15 * kSecond;
-constexpr Micros kOperatorAfter = 25 * kSecond;
 constexpr Micros kSettledAfter = 60 * kSecond;
 
 }  // namespace
