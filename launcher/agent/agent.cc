@@ -185,9 +185,10 @@ class Turn {
   void Obey(LocalJob& local, const StartAttempt& order) {
     if (local.ending) {
       local.next = order;
-    } else if (IsLive(local)) {
-      Pass(local, order);
-    } else if (order.attempt <= local.status.attempt) {
+      return;
+    }
+    if (IsLive(local)) return Pass(local, order);
+    if (order.attempt <= local.status.attempt) {
       if (local.life == JobdLife::kDead) Say(local);
     } else if (local.life == JobdLife::kDead) {
       Spawn(local, order);

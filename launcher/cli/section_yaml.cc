@@ -37,8 +37,8 @@ YAML::Node ParseYaml(const std::string& text, Mistakes& mistakes) {
   }
 }
 
-Section::Section(YAML::Node map, std::string path, Mistakes& mistakes)
-    : map_(std::move(map)), path_(std::move(path)), mistakes_(mistakes) {
+Section::Section(const YAML::Node& map, std::string path, Mistakes& mistakes)
+    : map_(map), path_(std::move(path)), mistakes_(mistakes) {
   std::set<std::string> seen;
   for (const auto& entry : map_) {
     if (!entry.first.IsScalar()) {

@@ -26,7 +26,7 @@ struct Bounds {
 class Section {
  public:
   // `path`: how people would name it, such as "restart" or "nodes[2]"; empty at the top.
-  Section(YAML::Node map, std::string path, Mistakes& mistakes);
+  Section(const YAML::Node& map, std::string path, Mistakes& mistakes);
 
   bool Has(const std::string& key);
   void Text(const std::string& key, std::string& out);

@@ -7,8 +7,8 @@ namespace muster {
 namespace {
 
 const Status& Busy() {
-  static const Status busy(Code::kExhausted, "the coordinator is busy; try again");
-  return busy;
+  static const Status kBusy(Code::kExhausted, "the coordinator is busy; try again");
+  return kBusy;
 }
 
 // What a caller sees is durable: the answer goes through the front's gate.

@@ -48,6 +48,8 @@ class Server final : public CoordinatorServer {
  public:
   Server(const CoordinatorConfig& config, Loop& loop, std::uint64_t life)
       : cluster_(config, loop, relays_), agents_(config, loop, relays_, life) {}
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
   ~Server() override { Shutdown(); }
 
   bool Bind(const Credentials& credentials, const HostPort& at) {

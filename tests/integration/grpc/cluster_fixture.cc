@@ -32,7 +32,7 @@ std::uint64_t RandomNumber() {
 
 // ---- the fake agent -----------------------------------------------------------------------------
 
-FakeAgent::FakeAgent(ClusterPaths paths, const NodeName& node, std::uint32_t slots)
+FakeAgent::FakeAgent(const ClusterPaths& paths, const NodeName& node, std::uint32_t slots)
     : FakeAgent(paths, node, slots, *LoadCredentials(paths.Ca(), NodeCredentials(node))) {}
 
 FakeAgent::FakeAgent(ClusterPaths paths, const NodeName& node, std::uint32_t slots,
@@ -110,7 +110,7 @@ void FakeAgent::SayLocked(const JobdStatus& status) {
   session_->Send(status);
 }
 
-void FakeAgent::Say(JobdStatus status) {
+void FakeAgent::Say(const JobdStatus& status) {
   const MutexLock lock(mutex_);
   SayLocked(status);
 }

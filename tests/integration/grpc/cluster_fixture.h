@@ -31,12 +31,14 @@ inline const Owner kRoot{.user = "root", .home = "/root"};
 // once, an order to stop makes them leave, an order to end makes the job gone.
 class FakeAgent {
  public:
-  FakeAgent(ClusterPaths paths, const NodeName& node, std::uint32_t slots);
+  FakeAgent(const ClusterPaths& paths, const NodeName& node, std::uint32_t slots);
   // With another certificate than its own.
   FakeAgent(ClusterPaths paths, const NodeName& node, std::uint32_t slots, Credentials credentials);
+  FakeAgent(const FakeAgent&) = delete;
+  FakeAgent& operator=(const FakeAgent&) = delete;
   ~FakeAgent();
 
-  void Say(JobdStatus status);  // Sends it, and lists it from now on.
+  void Say(const JobdStatus& status);  // Sends it, and lists it from now on.
   // The ranks left with 0, everywhere.
   void Finish(JobId job);
   void Send(const Report& report) { session_->Send(report); }

@@ -43,6 +43,8 @@ pid_t Spawn(
 struct Gate {
   int fds[2] = {-1, -1};
   Gate() { EXPECT_EQ(pipe(fds), 0); }
+  Gate(const Gate&) = delete;
+  Gate& operator=(const Gate&) = delete;
   ~Gate() {
     close(fds[0]);
     close(fds[1]);
