@@ -63,12 +63,9 @@ Result<CoordinatorConfig> ConfigOf(const CoordinatorCommand& command) {
   CoordinatorConfig config;
   config.cluster = file->name;
   config.listen = file->listen;
-  config.state_dir = command.state.empty() ? file->state_dir : command.state;
-  if (config.state_dir.empty()) {
-    const auto root = StateRoot();
-    if (!root.ok()) return root.status();
-    config.state_dir = *root + "/" + file->name;
-  }
+  auto state = StateFolder(command.state, file->state_dir, file->name);
+  if (!state.ok()) return std::move(state).status();
+  config.state_dir = *std::move(state);
   for (const NodeEntry& node : file->nodes) {
     NodeRegistered registered = {.name = node.name,
                                  .block = node.block,
@@ -83,16 +80,16 @@ Result<CoordinatorConfig> ConfigOf(const CoordinatorCommand& command) {
   return config;
 }
 
-// Runs `part` as an inhabitant of the cluster in `state`: the last one out cleans up.
+// Runs `part` as an inhabitant of the cluster in `state`.  When its keeper is dead, the last one
+// out cleans up; without a keeper, such as on a real cluster, job daemons may live on.
 template <typename Part>
-[[noreturn]] void LiveIn(const std::string& state, Part part) {
+[[noreturn]] void LiveIn(const std::string& state, bool kept, Part part) {
   umask(077);
   auto lock = LockCluster(state, /*alone=*/false);
   if (!lock.ok()) _exit(Refuse(lock.status()));
   const int exit = part();
-  // Restarted by a keeper, or the keeper's to clean: only an orphan's cluster ends with it.
   const auto found = LoadCluster(state);
-  if (found.ok() && !found->alive) {
+  if (kept && found.ok() && !found->alive) {
     LeaveCluster(*std::move(lock), state, found->cluster, /*keep_logs=*/false);
   }
   _exit(exit);  // What gRPC would tidy up now takes tens of milliseconds, and the kernel none.
@@ -109,7 +106,7 @@ int StartCoordinator(const CoordinatorCommand& command) {
   }
   const Status made = MakeOwnFolder(config->state_dir);
   if (!made.ok()) return Refuse(made);
-  LiveIn(config->state_dir, [&] { return CoordinatorMain(*config); });
+  LiveIn(config->state_dir, command.keeper_fd >= 0, [&] { return CoordinatorMain(*config); });
 }
 
 int StartAgent(const AgentCommand& command) {
@@ -129,7 +126,7 @@ int StartAgent(const AgentCommand& command) {
   config.keeper_fd = command.keeper_fd;
   const Status fits = CheckSocketPaths(config.host.paths, command.node);
   if (!fits.ok()) return Refuse(fits);
-  LiveIn(command.state, [&] { return AgentMain(std::move(config)); });
+  LiveIn(command.state, command.keeper_fd >= 0, [&] { return AgentMain(std::move(config)); });
 }
 
 int Main(const std::vector<std::string>& arguments) {

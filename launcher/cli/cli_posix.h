@@ -15,6 +15,8 @@ int CarryOut(const Command& command);
 int CarryOutRun(const RunCommand& run);
 int CarryOutUp(const UpCommand& up);
 int CarryOutDown(const DownCommand& down);
+int CarryOutInit(const InitCommand& init);
+int CarryOutCkpt(const CkptCommand& ckpt);
 int CarryOutKeeper(const KeeperCommand& keeper);
 
 }  // namespace muster

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pwd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "runtime/base/containment_posix.h"
 #include "runtime/base/env_posix.h"
 #include "runtime/base/text.h"
 
@@ -59,6 +61,15 @@ bool KeeperAlive(const ClusterDescription& cluster) {
   return start.has_value() && *start == cluster.keeper_start;
 }
 
+// Keeper and agents are dead, but a job daemon may have survived them.
+void EndAllOf(const ClusterDescription& cluster) {
+  const Containment all = {.entry = "MUSTER_CLUSTER_COOKIE=" + cluster.short_id, .uid = getuid()};
+  constexpr int kMostRounds = 200;
+  for (int round = 0; round < kMostRounds && KillRound(all, {}) > 0; ++round) {
+    poll(nullptr, 0, 5);  // For the kernel to end what was killed.
+  }
+}
+
 bool RemovePrivateState(const std::string& state, bool keep_logs) {
   if (!keep_logs) return RemoveTree(state).ok();
   for (const std::string& name : Entries(state)) {
@@ -92,6 +103,15 @@ Result<std::string> StateRoot() {
                       " are allowed; set MUSTER_STATE_DIR to a shorter one");
   }
   return root;
+}
+
+Result<std::string> StateFolder(const std::string& asked, const std::string& configured,
+                                const std::string& name) {
+  if (!asked.empty()) return asked;
+  if (!configured.empty()) return configured;
+  auto root = StateRoot();
+  if (!root.ok()) return root;
+  return *root + "/" + name;
 }
 
 Status MakeOwnFolder(const std::string& path) {
@@ -207,9 +227,11 @@ void SweepStale(std::size_t keep) {
     const std::string state = *root + "/" + name;
     const auto cluster = LoadCluster(state);
     struct stat info {};
-    if (cluster.ok() && !cluster->alive) {
+    if (cluster.ok() && cluster->cluster.keeper_pid != 0 && !cluster->alive) {
       auto lock = LockCluster(state, /*alone=*/true);
-      if (lock.ok()) LeaveCluster(*std::move(lock), state, cluster->cluster, false);
+      if (!lock.ok()) continue;
+      EndAllOf(cluster->cluster);
+      LeaveCluster(*std::move(lock), state, cluster->cluster, false);
     } else if (name.rfind("run-", 0) == 0 && stat(DescriptionFile(state).c_str(), &info) != 0 &&
                stat(state.c_str(), &info) == 0) {
       kept.emplace_back(info.st_mtime, state);

@@ -21,6 +21,11 @@ struct FoundCluster {
 // ${MUSTER_STATE_DIR:-${XDG_STATE_HOME:-~/.local/state}/muster}.
 Result<std::string> StateRoot();
 
+// The state folder of a cluster that is told where: `asked` (the command line), else `configured`
+// (the cluster file), else the one of its name below StateRoot().
+Result<std::string> StateFolder(const std::string& asked, const std::string& configured,
+                                const std::string& name);
+
 // Makes a folder of ours, mode 0700, with all above it.  kDenied when it is another user's, or
 // cannot be written; kInvalid when its name is too long.
 Status MakeOwnFolder(const std::string& path);

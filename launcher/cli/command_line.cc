@@ -60,6 +60,10 @@ class CommandLine {
                    "muster up --nodes 2 --slots 8", &CommandLine::Up);
     Add<DownCommand>("down", "End a cluster that `muster up` started, and its jobs", "muster down",
                      &CommandLine::Down);
+    Add<CkptCommand>("ckpt", "Look at the checkpoints in a store: ls, show, verify",
+                     "muster ckpt verify /nfs/checkpoints", &CommandLine::Ckpt);
+    Add<InitCommand>("init", "Make the certificates of a cluster of several hosts",
+                     "muster init --config cluster.yaml", &CommandLine::Init);
     Add<CoordinatorCommand>("coordinator", "Decide for a cluster (in the foreground)",
                             "muster coordinator --config cluster.yaml", &CommandLine::Coordinator);
     Add<AgentCommand>("agent", "Serve one node of a cluster (in the foreground)",
@@ -222,6 +226,19 @@ class CommandLine {
   }
   void Down(CLI::App& app, DownCommand& down) {
     app.add_option("--name", down.name, "The cluster's name (the newest)")->check(CheckName);
+  }
+  void Ckpt(CLI::App& app, CkptCommand& ckpt) {
+    app.add_option("ACTION", ckpt.action,
+                   "ls: runs and commits; show: what the newest commit of "
+                   "each run holds; verify: read it all, check every CRC")
+        ->required()
+        ->check(CLI::IsMember({"ls", "show", "verify"}));
+    app.add_option("STORE", ckpt.store, "The store's folder")->required();
+    app.add_option("RUN", ckpt.run, "Only this run (show JOB names a job's run id)");
+  }
+  void Init(CLI::App& app, InitCommand& init) {
+    app.add_option("--config", init.file, "The cluster file")->required();
+    app.add_option("--state", init.state, "The state folder (the file's state_dir)");
   }
   void Coordinator(CLI::App& app, CoordinatorCommand& coordinator) {
     app.add_option("--config", coordinator.file, "The cluster file")->required();

@@ -88,6 +88,18 @@ struct DownCommand {
   Common common;
   std::string name;  // Empty: the newest, when it is the only one.
 };
+// Looks at checkpoints, without a cluster.
+struct CkptCommand {
+  Common common;       // `cluster` is not used.
+  std::string action;  // "ls", "show" or "verify".
+  std::string store, run;
+};
+// Makes the certificates of a real cluster.
+struct InitCommand {
+  Common common;     // `cluster` is not used.
+  std::string file;  // The cluster file.
+  std::string state;
+};
 // The parts of a cluster.
 struct CoordinatorCommand {
   std::string file;   // The cluster file.
@@ -112,10 +124,11 @@ struct KeeperCommand {
   std::int32_t ready_fd = -1;
 };
 
-using Command = std::variant<RunCommand, SubmitCommand, PlanCommand, ListCommand, ShowCommand,
-                             WhyCommand, WaitCommand, LogsCommand, CancelCommand, SignalCommand,
-                             NodesCommand, DrainCommand, ResumeCommand, UpCommand, DownCommand,
-                             CoordinatorCommand, AgentCommand, KeeperCommand>;
+using Command =
+    std::variant<RunCommand, SubmitCommand, PlanCommand, ListCommand, ShowCommand, WhyCommand,
+                 WaitCommand, LogsCommand, CancelCommand, SignalCommand, NodesCommand, DrainCommand,
+                 ResumeCommand, UpCommand, DownCommand, CkptCommand, InitCommand,
+                 CoordinatorCommand, AgentCommand, KeeperCommand>;
 
 // Either a command, or a text to print and the status to leave with (help: 0, a mistake: 2).
 struct Parsed {

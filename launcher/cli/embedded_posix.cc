@@ -67,19 +67,6 @@ Status IssueTo(const Writer& writer, const Authority& authority, const Identity&
   return writer.Save(name, *credentials);
 }
 
-Status MakeCertificates(const Writer& writer, const ClusterDescription& cluster) {
-  const auto authority = writer.MakeOrLoadAuthority(cluster.name);
-  if (!authority.ok()) return authority.status();
-  RETURN_IF_ERROR(IssueTo(writer, *authority, CoordinatorIdentity(), kCoordinatorCredentials));
-  for (std::uint32_t i = 0; i < cluster.nodes; ++i) {
-    const NodeName node = EmbeddedNode(i);
-    RETURN_IF_ERROR(IssueTo(writer, *authority, NodeIdentity(node), NodeCredentials(node)));
-  }
-  const Owner owner = CallerOwner();
-  return IssueTo(writer, *authority, UserIdentity(owner, /*is_operator=*/true),
-                 UserCredentials(owner.uid));
-}
-
 // Takes the lock; what an earlier life of a named cluster left is out of date.
 Status TakeOver(const std::string& state, Embedded& embedded) {
   auto lock = LockCluster(state, /*alone=*/true);
@@ -92,6 +79,20 @@ Status TakeOver(const std::string& state, Embedded& embedded) {
 }
 
 }  // namespace
+
+Status MakeCertificates(const std::string& state, const ClusterDescription& cluster,
+                        const std::vector<NodeName>& nodes) {
+  const Writer writer(state, cluster);
+  const auto authority = writer.MakeOrLoadAuthority(cluster.name);
+  if (!authority.ok()) return authority.status();
+  RETURN_IF_ERROR(IssueTo(writer, *authority, CoordinatorIdentity(), kCoordinatorCredentials));
+  for (const NodeName& node : nodes) {
+    RETURN_IF_ERROR(IssueTo(writer, *authority, NodeIdentity(node), NodeCredentials(node)));
+  }
+  const Owner owner = CallerOwner();
+  return IssueTo(writer, *authority, UserIdentity(owner, /*is_operator=*/true),
+                 UserCredentials(owner.uid));
+}
 
 std::string NewShortId() {
   const std::string bytes = RandomBytes(4);
@@ -127,7 +128,11 @@ Result<Embedded> MakeEmbedded(const EmbeddedPlan& plan) {
   const ClusterPaths paths = PathsOf(embedded.state, cluster);
   Status made = CheckSocketPaths(paths, EmbeddedNode(cluster.nodes - 1));
   const Writer writer(embedded.state, cluster);
-  if (made.ok()) made = MakeCertificates(writer, cluster).While("making the certificates");
+  std::vector<NodeName> nodes;
+  for (std::uint32_t i = 0; i < cluster.nodes; ++i) nodes.push_back(EmbeddedNode(i));
+  if (made.ok()) {
+    made = MakeCertificates(embedded.state, cluster, nodes).While("making the certificates");
+  }
   if (made.ok()) made = writer.Write(ClusterYaml(embedded.state), EmbeddedYaml(cluster));
   if (made.ok()) made = writer.Write(DescriptionFile(embedded.state), ToJson(cluster));
   if (made.ok()) return embedded;

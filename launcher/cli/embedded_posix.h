@@ -28,6 +28,11 @@ struct Embedded {
 // when a cluster of that name is up; kInvalid or kDenied when the folders cannot be used.
 Result<Embedded> MakeEmbedded(const EmbeddedPlan& plan);
 
+// Certificates for the coordinator, these nodes and the caller, below STATE/ca; the authority that
+// is there already, or a new one.
+Status MakeCertificates(const std::string& state, const ClusterDescription& cluster,
+                        const std::vector<NodeName>& nodes);
+
 // What the keeper starts.
 std::vector<KeptPart> PartsOf(const std::string& state, const ClusterDescription& cluster);
 

@@ -235,6 +235,12 @@ int Do(const UpCommand& up) {
 int Do(const DownCommand& down) {
   return CarryOutDown(down);
 }
+int Do(const CkptCommand& ckpt) {
+  return CarryOutCkpt(ckpt);
+}
+int Do(const InitCommand& init) {
+  return CarryOutInit(init);
+}
 int Do(const KeeperCommand& keeper) {
   return CarryOutKeeper(keeper);
 }

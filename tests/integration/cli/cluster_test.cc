@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "tests/integration/cli/cli_test.h"
@@ -85,7 +86,11 @@ TEST_F(ClusterTest, TakesAJobFromItsFileToItsEnd) {
       "name: hello\n"
       "nodes: 2\n"
       "ranks_per_node: 1\n"
-      "script: echo $WHO is $RANK in $PWD; echo oops >&2; exit 4\n"
+      "script: |\n"
+      "  echo $WHO is $RANK in $PWD\n"
+      "  [ $RANK = 0 ] || { touch wrote; exit 0; }\n"
+      "  while [ ! -e wrote ]; do sleep 0.01; done\n"
+      "  exit 4\n"
       "env: {WHO: you}\n"
       "restart: {max: 1, never: [4]}\n");
   const Outcome waited = Run({"wait", job, "--json"});
@@ -160,6 +165,16 @@ TEST_F(ClusterTest, ReportsEveryMistakeOfAJobFile) {
   EXPECT_NE(unreadable.err.find("no-such.yaml"), std::string::npos);
 }
 
+TEST_F(ClusterTest, LooksAtStoresWithoutACluster) {
+  const Outcome none = Run({"ckpt", "ls", Path("no-such-store")});
+  EXPECT_EQ(none.exit, 2);
+  EXPECT_NE(none.err.find("no-such-store"), std::string::npos) << none.err;
+  EXPECT_EQ(Run({"ckpt", "ls", Path("tmp"), "--json"}).out, "[]\n");
+  EXPECT_EQ(Run({"ckpt", "verify", Path("tmp")}).exit, 0);
+  EXPECT_EQ(Run({"ckpt", "verify", Path("tmp"), "no-such-run"}).exit, 2);
+  EXPECT_EQ(Run({"ckpt", "eat", Path("tmp")}).exit, 2);
+}
+
 TEST_F(ClusterTest, KnowsItsVerbs) {
   const Outcome wrong = Run({"lst"});
   EXPECT_EQ(wrong.exit, 2);
@@ -207,6 +222,41 @@ TEST_F(ClusterTest, AKeeperThatIsKilledTakesEverythingAlong) {
   kill(*keeper, SIGKILL);
   up_ = false;
   EXPECT_EQ(scene_.Leftovers(30'000), std::vector<std::string>());
+}
+
+// Two hosts, but for their network: an agent each, with a state folder of its own.
+TEST_F(ClusterTest, ServesAClusterOfAFileWithoutAKeeper) {
+  const std::string file = Write("cluster.yaml",
+                                 "name: lab\nlisten: 127.0.0.1:0\nnodes:\n"
+                                 "  - {name: a, address: 127.0.0.1, slots: 1}\n"
+                                 "  - {name: b, address: 127.0.0.1, slots: 1}\n");
+  ASSERT_EQ(Run({"init", "--config", file}).exit, 0);
+  const std::string state = Path("state/lab");
+  const std::vector<std::string> root = TheCommand().uid == 0 && geteuid() == 0
+                                            ? std::vector<std::string>{"--allow-root"}
+                                            : std::vector<std::string>{};
+  const auto start = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), root.begin(), root.end());
+    return Start(arguments);
+  };
+  const auto coordinator = start({"coordinator", "--config", file});
+  const auto a = start({"agent", "--state", state, "--node", "a", "--slots", "1"});
+  const auto b = start({"agent", "--state", state, "--node", "b", "--slots", "1"});
+  const Outcome run = Run(
+      {"run", "--cluster", "lab", "-N", "2", "--", "/bin/sh", "-c", "echo $RANK of $WORLD_SIZE"});
+  EXPECT_EQ(run.exit, 0) << run.err;
+  EXPECT_EQ(Lines(run.out), (std::vector<std::string>{"[0] 0 of 2", "[1] 1 of 2"}));
+  for (const char* node : {"a", "b"}) {
+    // An agent that ends at once leaves the sweeping to its next life.
+    const std::string jobs = state + "/agents/" + node + "/jobs";
+    while (!std::filesystem::is_empty(jobs)) usleep(2000);
+  }
+  for (const auto* part : {&a, &b, &coordinator}) {
+    (*part)->Signal(SIGTERM);
+    EXPECT_EQ((*part)->Wait(), 0) << (*part)->err();
+  }
+  // Without a keeper nobody may know that the node will not come back.
+  std::filesystem::remove_all(Path("run/muster-" + std::to_string(TheCommand().uid)));
 }
 
 TEST_F(ClusterTest, SaysThatAPortIsInUse) {
