@@ -44,6 +44,7 @@ void Turn::HearMember(Job& job, const Member& member, const JobdStatus& status, 
     if (registering || status.phase == MemberPhase::kDead) SendWanted(job, member);
     return;
   }
+  // NOLINTNEXTLINE(performance-unnecessary-copy-initialization): Record changes what member is.
   const Member was = member;
   Record(job, member, status);
   if (status.phase == MemberPhase::kLeft && status.cause.kind == CauseKind::kNone) {

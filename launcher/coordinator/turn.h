@@ -37,7 +37,9 @@ class Turn {
     decision_.facts.emplace_back(std::move(fact));
   }
   void Order(const NodeName& node, muster::Order order);
-  void Answer(Code code, std::string message) { decision_.status = Status(code, message); }
+  void Answer(Code code, std::string message) {
+    decision_.status = Status(code, std::move(message));
+  }
   Job* Running(JobId job);
 
   // `registering`: the report is part of a registration, so no order is on its way to the node.

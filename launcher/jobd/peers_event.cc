@@ -90,6 +90,10 @@ struct Peers::Search {
   std::string why;  // What became of each address in this round.
   std::unique_ptr<FrameChannel> channel;
   event* again = nullptr;
+
+  Search() = default;
+  Search(const Search&) = delete;
+  Search& operator=(const Search&) = delete;
   ~Search() {
     if (again != nullptr) event_free(again);
   }

@@ -83,11 +83,12 @@ std::optional<std::uint64_t> ItemBytes(std::string_view dtype) {
 }
 
 StagedTensor WholeTensor(std::string name, std::string dtype, std::vector<std::uint64_t> shape) {
-  return {.name = std::move(name),
-          .dtype = std::move(dtype),
-          .global_shape = shape,
-          .offset = Shape(shape.size(), 0),
-          .shape = std::move(shape)};
+  StagedTensor whole{.name = std::move(name),
+                     .dtype = std::move(dtype),
+                     .global_shape = shape,
+                     .offset = Shape(shape.size(), 0)};
+  whole.shape = std::move(shape);
+  return whole;
 }
 
 Status CheckBox(const StagedTensor& box) {

@@ -53,8 +53,9 @@ Result<std::unique_ptr<Trainer>> Trainer::Start(TrainOptions options, Parts part
                                          std::as_writable_bytes(std::span(places))));
   auto topology = Topology::Make(places, parts.group.rank(), options.micro_batches);
   if (!topology.ok()) return std::move(topology).status();
-  std::unique_ptr<Trainer> trainer(new Trainer(
-      std::move(options), std::move(parts), Layout(parts.model.Tensors()), *std::move(topology)));
+  Layout layout(parts.model.Tensors());
+  std::unique_ptr<Trainer> trainer(
+      new Trainer(std::move(options), std::move(parts), std::move(layout), *std::move(topology)));
   RETURN_IF_ERROR(trainer->Agree(trainer->OpenMemory()));
   RETURN_IF_ERROR(trainer->Restore());
   return trainer;
@@ -110,8 +111,11 @@ Status Trainer::Restore() {
     if (leader() && !plan.everywhere) status = RestoreFromMemory(plan.node, plan.step);
   } else if (leader()) {
     Result<std::string> restored = RestoreFromCommitOrStart();
-    if (restored.ok()) how = *std::move(restored);
-    status = restored.ok() ? Status() : std::move(restored).status();
+    if (restored.ok()) {
+      how = *std::move(restored);
+    } else {
+      status = std::move(restored).status();
+    }
   }
   RETURN_IF_ERROR(Agree(std::move(status)));
 

@@ -23,6 +23,7 @@ enum class Fault { kFull, kReadOnly, kIo, kLostReply };
 enum class Death { kBefore, kHalf, kAfter };       // Of the call: kHalf writes half the bytes.
 enum class Loss { kNothing, kUnsynced, kRandom };  // What the machine forgets.  kNothing: kill -9.
 
+// NOLINTNEXTLINE(cppcoreguidelines-special-member-functions): copied as it stands, never moved.
 class FaultyStore final : public Store {
  public:
   FaultyStore();

@@ -60,7 +60,8 @@ void Nodes::Connect(std::size_t index, std::uint64_t life) {
   });
 }
 
-void Nodes::Beat(std::size_t index, std::uint64_t life, std::shared_ptr<Connection> session) {
+void Nodes::Beat(std::size_t index, std::uint64_t life,
+                 const std::shared_ptr<Connection>& session) {
   SimNode& node = w_.nodes[index];
   if (!node.agent.alive || node.agent.life != life || node.agent.session != session) return;
   if (node.agent.state.registered) {
@@ -94,7 +95,7 @@ void Nodes::Tell(SimNode& node, const AgentEvent& event) {
   }
 }
 
-void Nodes::TellLater(SimNode& node, Micros delay, AgentEvent event) {
+void Nodes::TellLater(SimNode& node, Micros delay, const AgentEvent& event) {
   w_.timeline.After(delay, [this, index = node.index, life = node.agent.life, event] {
     SimNode& me = w_.nodes[index];
     if (me.agent.life == life) Tell(me, event);

@@ -249,7 +249,7 @@ void Coordinator::Wake() {
   });
 }
 
-std::uint64_t Coordinator::Accept(std::size_t node, std::shared_ptr<Connection> connection) {
+std::uint64_t Coordinator::Accept(std::size_t node, const std::shared_ptr<Connection>& connection) {
   const std::uint64_t number = next_stream_++;
   streams_[number] = connection;
   connection->closed[1] = [this, node, number, epoch = epoch_] {

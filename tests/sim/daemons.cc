@@ -136,8 +136,8 @@ void Nodes::TryHead(Instance instance, std::uint64_t connecting, std::uint16_t p
 }
 
 // The head read a Hello.
-void Nodes::Welcome(Instance instance, std::shared_ptr<Connection> connection, std::uint32_t index,
-                    AttemptNumber attempt, Instance from) {
+void Nodes::Welcome(Instance instance, const std::shared_ptr<Connection>& connection,
+                    std::uint32_t index, AttemptNumber attempt, Instance from) {
   Daemon* head = Find(instance);
   if (head == nullptr || attempt < head->state.status.attempt) return connection->Close(1);
   head->peers[index] = {connection, 1, attempt, from};
@@ -263,7 +263,8 @@ void Nodes::LiveOut(Daemon& daemon, std::uint32_t rank) {
       });
 }
 
-void Nodes::EndRank(Instance instance, AttemptNumber attempt, std::uint32_t rank, Cause cause) {
+void Nodes::EndRank(Instance instance, AttemptNumber attempt, std::uint32_t rank,
+                    const Cause& cause) {
   Daemon* daemon = Find(instance);
   if (daemon == nullptr || daemon->ranks_of != attempt || !daemon->ranks[rank].alive) return;
   RemoveRank(*daemon, rank, cause.kind == CauseKind::kNone);

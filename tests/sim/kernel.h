@@ -108,6 +108,8 @@ class Network {
  public:
   Network(Timeline& timeline, Random& random, std::size_t hosts)
       : timeline_(timeline), random_(random), blocked_(hosts, std::vector<int>(hosts)) {}
+  Network(const Network&) = delete;
+  Network& operator=(const Network&) = delete;
   ~Network();
 
   std::shared_ptr<Connection> Connect(HostId a, HostId b);

@@ -141,9 +141,9 @@ class Nodes {
 
  private:
   void Connect(std::size_t node, std::uint64_t life);
-  void Beat(std::size_t node, std::uint64_t life, std::shared_ptr<Connection> session);
+  void Beat(std::size_t node, std::uint64_t life, const std::shared_ptr<Connection>& session);
   void Tell(SimNode& node, const AgentEvent& event);
-  void TellLater(SimNode& node, Micros delay, AgentEvent event);
+  void TellLater(SimNode& node, Micros delay, const AgentEvent& event);
   void ToDaemon(SimNode& node, Instance instance, const muster::Order& order);
   void Contain(std::size_t index, std::uint64_t life, JobId job);
   Micros SocketDelay(SimNode& node);
@@ -171,11 +171,11 @@ class Nodes {
   void Do(Daemon& daemon, const EndProcess& effect);
 
   void TryHead(Instance instance, std::uint64_t connecting, std::uint16_t port, Micros until);
-  void Welcome(Instance instance, std::shared_ptr<Connection> connection, std::uint32_t index,
-               AttemptNumber attempt, Instance from);
+  void Welcome(Instance instance, const std::shared_ptr<Connection>& connection,
+               std::uint32_t index, AttemptNumber attempt, Instance from);
   void SetTimer(Daemon& daemon);
   void LiveOut(Daemon& daemon, std::uint32_t rank);
-  void EndRank(Instance instance, AttemptNumber attempt, std::uint32_t rank, Cause cause);
+  void EndRank(Instance instance, AttemptNumber attempt, std::uint32_t rank, const Cause& cause);
   void RemoveRank(Daemon& daemon, std::uint32_t rank, bool well);
   void ExitDaemon(Instance instance, bool silent);
   void BuryDaemon(Instance instance);
@@ -200,7 +200,7 @@ class Coordinator {
   const State& state() const { return state_; }
 
   // From agents, by their streams.  Accepting gives the stream its number.
-  std::uint64_t Accept(std::size_t node, std::shared_ptr<Connection> connection);
+  std::uint64_t Accept(std::size_t node, const std::shared_ptr<Connection>& connection);
   void Register(std::size_t node, std::uint64_t stream, const AgentRegistered& event);
   void Report(std::size_t node, std::uint64_t stream, Incarnation incarnation,
               const JobdStatus& status);

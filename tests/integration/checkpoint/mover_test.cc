@@ -68,12 +68,13 @@ UniqueFd MemoryFor(std::uint64_t step, std::uint32_t node, std::uint32_t nodes) 
                    bytes.begin() + static_cast<std::ptrdiff_t>(share.end)});
 }
 
-Commit CommitOf(std::uint64_t generation, std::uint64_t step, std::vector<ShardReport> reports) {
+Commit CommitOf(std::uint64_t generation, std::uint64_t step,
+                const std::vector<ShardReport>& reports) {
   return {.generation = generation,
           .step = step,
           .nonce = 7,
           .nodes = static_cast<std::uint32_t>(reports.size()),
-          .reports = std::move(reports),
+          .reports = reports,
           .host_state = SampleState(step)};
 }
 
@@ -157,7 +158,7 @@ TEST(Mover, CarriesListsThatNoPacketHolds) {
         checkpoint::WholeTensor("layer." + std::to_string(i) + ".weight", "F32", {2, 4}));
   }
   ASSERT_GT(EncodeVariant(ToMover(write)).size(), 1U << 20U);
-  const std::vector<std::byte> bytes(20000 * 32, std::byte{42});
+  const std::vector<std::byte> bytes(std::size_t{20000} * 32, std::byte{42});
   auto report = Expect<Written>(mover.Ask(write, MemoryOf(bytes).get())).report;
   Expect<Committed>(
       mover.Ask(Commit{.generation = 1, .step = 1, .nonce = 1, .nodes = 1, .reports = {report}}));
