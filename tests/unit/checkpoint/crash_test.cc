@@ -19,7 +19,7 @@ struct Scenario {
   std::uint64_t new_step = 0;          // ...and after it.
 };
 
-void Commits(Store& store, std::vector<std::uint64_t> steps) {
+void Commits(Store& store, const std::vector<std::uint64_t>& steps) {
   const std::uint64_t generation = MustClaim(store, 1);
   for (const std::uint64_t step : steps) {
     const Status saved = SaveStep(store, generation, step, 2);

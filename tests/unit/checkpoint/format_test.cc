@@ -17,7 +17,7 @@ namespace {
 
 using Shape = std::vector<std::uint64_t>;
 
-StagedTensor Box(Shape offset, Shape shape, Shape global = {4, 6}) {
+StagedTensor Box(const Shape& offset, const Shape& shape, const Shape& global = {4, 6}) {
   return {.name = "w", .dtype = "F32", .global_shape = global, .offset = offset, .shape = shape};
 }
 

@@ -128,7 +128,7 @@ TEST(Kernels, ALaterByteDoesNotChangeAnEarlierPrediction) {
   std::vector<std::uint8_t> bytes(64, 'a');
   Gpt gpt(config);
   const auto first = gpt.Forward(layout, parameters.data(), bytes);
-  const std::vector<float> before(first.begin(), first.begin() + 63 * 256);
+  const std::vector<float> before(first.begin(), first.begin() + std::ptrdiff_t{63} * 256);
   bytes[63] = 'z';
   const auto second = gpt.Forward(layout, parameters.data(), bytes);
   EXPECT_TRUE(std::equal(before.begin(), before.end(), second.begin()));

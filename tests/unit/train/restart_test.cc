@@ -54,10 +54,10 @@ TEST(HostState, AnotherTextIsAnErrorThatNamesBothCrcs) {
 }
 
 const Layout& SomeLayout() {
-  static const Layout layout({{.name = "a", .shape = {10, 10}},
-                              {.name = "b", .shape = {33}},
-                              {.name = "c", .shape = {40, 5}}});
-  return layout;
+  static const Layout kLayout({{.name = "a", .shape = {10, 10}},
+                               {.name = "b", .shape = {33}},
+                               {.name = "c", .shape = {40, 5}}});
+  return kLayout;
 }
 
 struct Saved {
