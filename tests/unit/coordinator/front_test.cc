@@ -62,7 +62,7 @@ class FrontTest : public ::testing::Test {
   void Sync() { front_.JournalMoved({.durable = journal_.batches.size()}); }
 
   std::shared_ptr<FakeStream> Register(const NodeName& node, std::uint64_t number,
-                                       std::vector<JobdStatus> jobds = {}) {
+                                       const std::vector<JobdStatus>& jobds = {}) {
     auto stream = std::make_shared<FakeStream>();
     front_.Register(number, stream,
                     {.name = node, .slots = 1, .incarnation = 100 + number, .boot_id = "b-" + node},
