@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "examples/byte_gpt/console_posix.h"
 #include "examples/byte_gpt/core_type_posix.h"
 #include "examples/byte_gpt/gpt.h"
 #include "examples/byte_gpt/options.h"
@@ -47,6 +48,10 @@ void AddOptions(CLI::App& app, ByteGptOptions& options) {
   app.add_option("--run", options.run, "Name of the run in that store")->capture_default_str();
   app.add_option("--threads", options.threads, "Ranks as threads of this process")
       ->check(CLI::Range(1, 1024));
+  app.add_option(
+      "--step-log", options.step_log,
+      "The first rank appends a line a step to this file: attempt, step, microseconds of "
+      "the monotonic clock, loss, tokens so far");
   app.add_option("--sample", options.sample, "Lines to write at the end");
   app.add_flag("--hash", options.hash, "Print the SHA-256 of the final parameters");
 }
@@ -70,6 +75,10 @@ Status Train(const ByteGptOptions& options) {
   }
   if (!launched && options.checkpoint_every > 0 && options.checkpoint_dir.empty()) {
     return Status(Code::kInvalid, "--checkpoint-every needs --checkpoint-dir");
+  }
+  if (!options.step_log.empty()) {
+    // Before any rank could wait for one that failed.
+    RETURN_IF_ERROR(OpenStepLog(options.step_log).status());
   }
   return launched ? TrainMpi(options, *info, *text) : TrainThreads(options, *text);
 }

@@ -16,6 +16,7 @@ struct ByteGptOptions {
   std::string run = "byte_gpt";
   std::string data = "/usr/share/common-licenses";
   int threads = 1;
+  std::string step_log;
   std::size_t sample = 0;
   bool hash = false;
 };

@@ -55,6 +55,11 @@ Status TrainRank(const ByteGptOptions& options, const std::string& text, const R
   ByteModel model(config, text, options.seed);
   Clock& clock = RealClock();
   Console console(parts.group.rank() == 0, options.steps, clock, parts.link);
+  if (parts.group.rank() == 0 && !options.step_log.empty()) {
+    auto file = OpenStepLog(options.step_log);
+    if (!file.ok()) return std::move(file).status();
+    console.WriteStepLog(*std::move(file), parts.attempt);
+  }
   const auto make_barrier = [&parts](std::byte* memory, std::uint32_t ranks) {
     return NodeBarrier::In(memory, ranks, parts.attempt);
   };

@@ -210,9 +210,8 @@ class Demo:
         if not self.commits:
             raise Failed("no checkpoint was committed")
         print(f"\n{BOLD}two lines that the model wrote{RESET}")
-        written = [line.split("sample: ", 1)[1] for line in output.splitlines()
-                   if "sample: " in line]
-        if len(written) < 2:
+        written = output.split("\ndone after", 1)[-1].splitlines()[1:3]
+        if len(written) < 2 or "sha256" in " ".join(written):
             raise Failed("the model wrote nothing")
         for line in written[:2]:
             print("  " + line)
@@ -275,7 +274,7 @@ class Disturbance:
     def _status(self, step):
         recent = self.steps[-20:]
         seconds = max(recent[-1]["at"] - recent[0]["at"], 1e-6)
-        rate = sum(s["tokens"] for s in recent[1:]) / seconds if len(recent) > 1 else 0
+        rate = (recent[-1]["tokens"] - recent[0]["tokens"]) / seconds
         return (f"  step {step['step']}   loss {step['loss']:.3f}   {rate:,.0f} tokens/s   "
                 f"attempt {step['attempt']}")
 
