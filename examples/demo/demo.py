@@ -25,8 +25,7 @@ from traces import Before, command_of, processes_with
 NODES, SLOTS = 2, 8
 RANKS = NODES * SLOTS
 CHECKPOINT_EVERY = 25
-MARKS = ["MARK_FAILURE_SEEN", "MARK_ALL_GONE", "MARK_RANKS_FORKED", "MARK_MPI_UP",
-         "MARK_STATE_RESTORED", "MARK_FIRST_STEP"]
+MARKS = ["failure_seen", "all_gone", "ranks_forked", "mpi_up", "state_restored", "first_step"]
 LABELS = ["exit seen", "all gone", "forked", "MPI up", "state read", "first new step"]
 
 
@@ -81,8 +80,8 @@ class Job:
     def result(self):
         job = self.demo.muster_json("show", str(self.id))
         output = self.demo.check_output("logs", "--rank", "0", str(self.id))
-        if job["outcome"] != "succeeded":
-            raise Failed(f"{self.name} ended {job['outcome']}:\n{output[-2000:]}")
+        if job["state"] != "succeeded":
+            raise Failed(f"{self.name}: {job['state']}:\n{output[-2000:]}")
         return hash_in(output), output
 
 
@@ -124,7 +123,7 @@ class Demo:
             [self.binary, "up", "--json", "--nodes", str(NODES), "--slots", str(SLOTS), "--name",
              "demo"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True, env=self.environment)
-        self.cluster = json.loads(done.stdout)["cluster_dir"]
+        self.cluster = json.loads(done.stdout)["state_dir"]
         cookies = processes_with(MUSTER_CLUSTER_COOKIE=self.cookie())
         self.screen.say(f"an embedded cluster is up: {NODES} nodes x {SLOTS} slots, "
                         f"{len(cookies)} processes, mutual TLS on 127.0.0.1")
@@ -311,7 +310,7 @@ class Disturbance:
 
     def on_event(self, event):
         story = event.get("story", {})
-        if "mark" in story and story.get("attempt", 0) >= 0:
+        if "mark" in story:
             self._mark(story)
         elif story.get("text"):
             text = story["text"]
@@ -319,17 +318,17 @@ class Disturbance:
             if f"rank {self.victim}" in text and self.culprit is None and self.killed_at:
                 self.culprit = text
         progress = event.get("progress", {})
-        committed = int(progress.get("committed_step", 0))
+        committed = progress.get("committed_step", 0)
         if committed and committed not in self.demo.commits:
             self.demo.commits.append(committed)
             self.screen.say(f"{GREEN}checkpoint committed{RESET}: step {committed}")
         job = event.get("job")
         if job and self.killed_at is None:
-            self.screen.set_slots(self._slots("running" if job.get("running") else "stopped"))
+            self.screen.set_slots(self._slots("running" if job["state"] == "running" else "stopped"))
 
     def _mark(self, story):
         """The first node that saw the failure; for all else the last node."""
-        mark, at = story["mark"]["mark"], int(story["mark"]["at_us"]) / 1e6
+        mark, at = story["mark"], story["at_us"] / 1e6
         if self.killed_at is None or at < self.killed_at:
             return
         if mark == MARKS[0]:

@@ -46,6 +46,8 @@ class CommandLine {
     Add<WhyCommand>("why", "Say why a job is where it is", "muster why 7", &CommandLine::Job);
     Add<LogsCommand>("logs", "Print what a job's ranks wrote", "muster logs -f --rank 0 7",
                      &CommandLine::Logs);
+    Add<EventsCommand>("events", "Tell a job's story until it ended", "muster events 7",
+                       &CommandLine::Events);
     Add<WaitCommand>("wait", "Wait until a job ended; leave with its exit status", "muster wait 7",
                      &CommandLine::Job);
     Add<CancelCommand>("cancel", "End a job, with grace", "muster cancel 7", &CommandLine::Cancel);
@@ -195,6 +197,10 @@ class CommandLine {
     app.add_option("--rank", logs.rank, "Only this rank")->check(CLI::NonNegativeNumber);
     app.add_option("--attempt", logs.attempt, "Only this attempt (all)")
         ->check(CLI::NonNegativeNumber);
+  }
+  void Events(CLI::App& app, EventsCommand& events) {
+    AddJob(app, events.job);
+    app.add_flag("-f,--follow", events.follow, "As it is anyway: go on until the job ended");
   }
   void Cancel(CLI::App& app, CancelCommand& cancel) {
     AddJob(app, cancel.job);

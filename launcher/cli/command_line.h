@@ -56,6 +56,11 @@ struct LogsCommand {
   std::int64_t attempt = -1;  // -1: all, in order.
   bool follow = false;
 };
+struct EventsCommand {
+  Common common;
+  std::string job;
+  bool follow = false;  // It always does: a job's story ends with the job.
+};
 struct CancelCommand {
   Common common;
   std::string job;
@@ -126,9 +131,9 @@ struct KeeperCommand {
 
 using Command =
     std::variant<RunCommand, SubmitCommand, PlanCommand, ListCommand, ShowCommand, WhyCommand,
-                 WaitCommand, LogsCommand, CancelCommand, SignalCommand, NodesCommand, DrainCommand,
-                 ResumeCommand, UpCommand, DownCommand, CkptCommand, InitCommand,
-                 CoordinatorCommand, AgentCommand, KeeperCommand>;
+                 WaitCommand, LogsCommand, EventsCommand, CancelCommand, SignalCommand,
+                 NodesCommand, DrainCommand, ResumeCommand, UpCommand, DownCommand, CkptCommand,
+                 InitCommand, CoordinatorCommand, AgentCommand, KeeperCommand>;
 
 // Either a command, or a text to print and the status to leave with (help: 0, a mistake: 2).
 struct Parsed {

@@ -5,6 +5,7 @@
 
 #include "launcher/cli/caller_posix.h"
 #include "launcher/cli/cli_posix.h"
+#include "launcher/cli/events.h"
 #include "launcher/cli/exit_status.h"
 #include "launcher/cli/output_lines.h"
 #include "launcher/cli/render.h"
@@ -190,6 +191,23 @@ int Do(const LogsCommand& logs) {
     Print(lines.FlushAll(false));
     Complain(lines.FlushAll(true));
     return ended.ok() ? kExitOk : Fail(ended, logs.common.json);
+  });
+}
+
+int Do(const EventsCommand& events) {
+  return WithJob(events.common, events.job, [&](ClusterClient& client, JobId job) {
+    bool open = true;
+    std::unique_ptr<ClientStream> stream = client.Watch(
+        job,
+        [&](const WatchNews& news) {
+          if (!open) return;
+          open =
+              WriteOut(STDOUT_FILENO, events.common.json ? EventJson(news) : EventLine(news)).ok();
+          if (!open) stream->Cancel();
+        },
+        [](const Status&) {});
+    const Status ended = stream->Wait();
+    return ended.ok() || !open ? kExitOk : Fail(ended, events.common.json);
   });
 }
 

@@ -73,8 +73,9 @@ TEST(CommandLine, TakesAProgramInRunOnly) {
 }
 
 TEST(CommandLine, GivesEachVerbHelpWithAnExample) {
-  for (const char* verb : {"run", "submit", "plan", "list", "show", "why", "wait", "logs", "cancel",
-                           "signal", "nodes", "drain", "resume", "up", "down", "ckpt", "init"}) {
+  for (const char* verb :
+       {"run", "submit", "plan", "list", "show", "why", "wait", "logs", "events", "cancel",
+        "signal", "nodes", "drain", "resume", "up", "down", "ckpt", "init"}) {
     const Parsed parsed = ParseCommandLine({verb, "--help"});
     EXPECT_EQ(parsed.exit, 0);
     EXPECT_NE(parsed.text.find("Example:\n  muster " + std::string(verb)), std::string::npos)
