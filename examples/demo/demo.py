@@ -41,10 +41,9 @@ class Job:
         self.step_log = os.path.join(demo.folder, name + ".steps")
         self.news = queue.Queue()
         open(self.step_log, "w", encoding="ascii").close()
-        store = os.path.join(demo.folder, "store")
         started = demo.muster_json(
             "run", "--detach", "--name", name, "-N", str(NODES), "--ranks-per-node", str(SLOTS),
-            "--max-restarts", "5", "--checkpoint-store", store, "--",
+            "--max-restarts", "5", "--checkpoint-store", demo.store, "--",
             demo.program, "--steps", str(steps), "--checkpoint-every", str(CHECKPOINT_EVERY),
             "--step-log", self.step_log, "--hash", *extra)
         self.id = started["job"]
@@ -56,7 +55,8 @@ class Job:
 
     def _watch(self):
         for line in self.watcher.stdout:
-            self.news.put(("event", json.loads(line)))
+            if line.startswith(b'{"'):  # A failure is several lines; show() tells it better.
+                self.news.put(("event", json.loads(line)))
         self.watcher.wait()
         self.ended.set()
 
@@ -98,6 +98,8 @@ class Demo:
         self.binary = os.path.join(bin_folder, "muster")
         self.program = os.path.join(bin_folder, "byte_gpt")
         self.folder = tempfile.mkdtemp(prefix="muster-demo-")
+        self.store = os.path.join(self.folder, "store")
+        os.mkdir(self.store)
         self.cluster = None
         self.before = Before()
         self.random = random.Random(options.seed)
@@ -139,8 +141,9 @@ class Demo:
 
     def down(self):
         if self.cluster:
-            subprocess.run([self.binary, "down", "--cluster", self.cluster], check=False,
-                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            subprocess.run([self.binary, "down", "--name", "demo"], check=False,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                           env=self.environment)
             self.cluster = None
 
     # ---- the acts -------------------------------------------------------------------------------
@@ -152,6 +155,7 @@ class Demo:
         per_step_alone = self._per_step(alone[1])
         job = Job(self, "measure", 10)
         steps = [news for kind, news in self._until_end(job) if kind == "step"]
+        job.result()
         per_step = max((steps[-1]["at"] - steps[0]["at"]) / 9, 1e-3)
         start = time.monotonic() - began - 10 * (per_step + per_step_alone)
         steps = self.options.steps or max(80, min(400, int(80 / (2 * per_step + per_step_alone))))
