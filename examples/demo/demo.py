@@ -319,7 +319,7 @@ class Disturbance:
         elif story.get("text"):
             text = story["text"]
             self.screen.say(text)
-            if f"rank {self.victim}" in text and self.culprit is None and self.killed_at:
+            if f"rank {self.victim} " in text and self.culprit is None:
                 self.culprit = text
         progress = event.get("progress", {})
         committed = progress.get("committed_step", 0)
@@ -333,10 +333,11 @@ class Disturbance:
     def _mark(self, story):
         """The first node that saw the failure; for all else the last node."""
         mark, at = story["mark"], story["at_us"] / 1e6
-        if self.killed_at is None or at < self.killed_at:
+        of_old = mark in MARKS[:2]
+        if self.killed_at is None or story["attempt"] != (0 if of_old else 1):
             return
         if mark == MARKS[0]:
-            self.marks.setdefault(mark, at)
+            self.marks[mark] = min(at, self.marks.get(mark, at))
         else:
             self.marks[mark] = max(at, self.marks.get(mark, 0))
 

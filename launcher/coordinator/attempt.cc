@@ -7,6 +7,9 @@ namespace {
 
 constexpr std::int32_t kKill = 9;
 
+// A rank that writes to a peer that died gets it: it follows a failure, and is never the first.
+constexpr std::int32_t kPipe = 13;  // SIGPIPE.
+
 int Strength(const Job& job, const Cause& cause) {
   switch (cause.kind) {
     case CauseKind::kNone:
@@ -20,6 +23,8 @@ int Strength(const Job& job, const Cause& cause) {
       return 2;
     case CauseKind::kNodeLost:
       return 3;
+    case CauseKind::kSignal:
+      return cause.code == kPipe ? 3 : 4;
     default:
       return 4;
   }

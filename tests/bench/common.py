@@ -13,7 +13,8 @@ sys.path.insert(0, os.path.join(ROOT, "tests", "integration", "lib"))
 
 
 def timed(command, timeout=60, **options):
-    """Wall time in seconds of one command that must succeed, and when it began (monotonic)."""
+    """(Wall time in seconds, when it began on the monotonic clock, output) of one command, which must
+    succeed."""
     began = time.monotonic()
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, timeout=timeout, check=False, **options)
@@ -21,7 +22,7 @@ def timed(command, timeout=60, **options):
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}\nexit {done.returncode}\n"
                            + done.stdout.decode(errors="replace")[-3000:])
-    return took, began
+    return took, began, done.stdout.decode(errors="replace")
 
 
 def in_turn(runs, sides):

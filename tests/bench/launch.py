@@ -6,6 +6,7 @@ Slurm's packages are there.  Both sides in turn, medians of --runs.  Needs root 
 
 import argparse
 import os
+import re
 import shutil
 import stat
 import sys
@@ -36,24 +37,23 @@ class Bench:
     def __init__(self, hosts, cluster, folder):
         self.hosts, self.cluster, self.folder = hosts, cluster, folder
         self.helper = exec_helper(hosts, folder)
-        self.marks = os.path.join(folder, "marks")
 
     def _run(self, command, environment, mpi):
-        """(whole command, last rank in main), seconds since the command began."""
-        if os.path.exists(self.marks):
-            os.unlink(self.marks)
-        took, began = timed(self.hosts.command(-1, command),
-                            env={**os.environ, **environment, "BENCH_MARKS": self.marks})
+        """(whole command, last rank in main), seconds since the command began.  `mpi`: how many ranks
+        say when they were in main; 0 for a program that does not."""
+        took, began, output = timed(self.hosts.command(-1, command),
+                                    env={**os.environ, **environment})
         if not mpi:
             return took, 0.0
-        with open(self.marks, encoding="ascii") as file:
-            return took, max(float(line.split()[0]) for line in file) - began
+        in_main = [float(time) for time in re.findall(r"\(main ([0-9.]+),", output)]
+        if len(in_main) != mpi or f" of {mpi}, " not in output:
+            raise RuntimeError(f"not {mpi} ranks:\n{output}")
+        return took, max(in_main) - began
 
     def muster(self, ranks, program, mpi, extra):
-        size = {"BENCH_SIZE": str(2 * ranks)} if mpi else {}
         command = [os.path.join(BIN, "muster"), "run", "--cluster", self.cluster.folder, "-N", "2",
                    "--ranks-per-node", str(ranks), "--"] + program
-        return lambda: self._run(command, {**extra, **size}, mpi)
+        return lambda: self._run(command, extra, 2 * ranks if mpi else 0)
 
     def mpirun(self, ranks, program, mpi, extra):
         passed = [option for name in extra for option in ("-x", name)]
@@ -61,12 +61,12 @@ class Bench:
                    "--mca", "plm_rsh_agent", self.helper, "--mca", "plm_rsh_no_tree_spawn", "1",
                    "--mca", "oob_tcp_if_include", "eth0", "--mca", "btl_tcp_if_include", "eth0",
                    "--host", ",".join(f"{self.hosts.address(i)}:{ranks}" for i in range(2)),
-                   "-x", "BENCH_MARKS"] + passed + ["-n", str(2 * ranks)] + program
-        return lambda: self._run(command, extra, mpi)
+                   ] + passed + ["-n", str(2 * ranks)] + program
+        return lambda: self._run(command, extra, 2 * ranks if mpi else 0)
 
     def srun(self, slurm, ranks, program):
         command = ["srun", "--mpi=none", "-N2", f"-n{2 * ranks}", f"--ntasks-per-node={ranks}"]
-        return lambda: self._run(command + program, slurm.environment, False)
+        return lambda: self._run(command + program, slurm.environment, 0)
 
 
 def add(table, case, sides, index, peer, asked, **more):
@@ -88,7 +88,7 @@ def trivial(bench, table, runs, slurm):
 
 
 def mpi(bench, table, runs):
-    program = [os.path.join(BIN, "bench_mpi_first")]
+    program = [os.path.join(BIN, "c_mpi_hello")]
     same = {**LEAN, **SAME}
     for ranks in (4, 8):
         mine = bench.muster(ranks, program, True, same)
@@ -111,7 +111,7 @@ def main():
     folder = tempfile.mkdtemp(prefix="muster-bench-")
     table = Table("launch")
     try:
-        with Hosts(2) as hosts, Cluster(hosts, folder, slots=8) as cluster:
+        with Hosts(2) as hosts, Cluster(hosts, folder, 8, os.path.join(BIN, "muster")) as cluster:
             bench = Bench(hosts, cluster, folder)
             mpi(bench, table, options.runs)
             if options.no_srun or not Slurm.installed():

@@ -95,6 +95,18 @@ TEST_F(Decides, TheNextAttemptWaitsUntilEveryMemberReported) {
   EXPECT_EQ(job().restarts, 1U);
 }
 
+TEST_F(Decides, ARankKilledByAPeersClosedSocketIsNotTheCulprit) {
+  RunOnBoth();
+  const Cause pipe{.kind = CauseKind::kSignal, .rank = 0, .node = "n1", .code = 13};
+  Report("n1", {.phase = MemberPhase::kStopping, .cause = pipe});
+  EXPECT_EQ(job().attempt->cause.rank, 0);
+  const Cause killed{.kind = CauseKind::kSignal, .rank = 3, .node = "n2", .code = 9};
+  Report("n2", {.phase = MemberPhase::kStopping, .cause = killed});
+  EXPECT_EQ(job().attempt->cause.rank, 3);
+  Report("n1", {.phase = MemberPhase::kLeft, .cause = pipe});
+  EXPECT_EQ(job().attempt->cause.rank, 3);
+}
+
 TEST_F(Decides, ALostNodeIsTakenForStoppedOnlyAfterTheFenceTime) {
   RunOnBoth();
   Do(NodeSilent{"n2"});
