@@ -1,6 +1,7 @@
 // The check for leftovers finds a planted leak of each kind, and is quiet without one.
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/mount.h>
@@ -34,6 +35,13 @@ class Sleeper {
     std::string program = "sleep", argument = "600";
     char* argv[] = {program.data(), argument.data(), nullptr};
     EXPECT_EQ(posix_spawn(&pid_, "/bin/sleep", nullptr, nullptr, argv, env.data()), 0);
+    // posix_spawn returns inside the exec, a moment before the new environment can be read.
+    const std::string file = "/proc/" + std::to_string(pid_) + "/environ";
+    const auto unread = [&] {
+      const auto bytes = ReadFile(file);
+      return bytes.ok() && bytes->empty();
+    };
+    for (int i = 0; i < 100000 && !environment.empty() && unread(); ++i) sched_yield();
   }
   ~Sleeper() { End(); }
   Sleeper(const Sleeper&) = delete;
