@@ -132,6 +132,15 @@ Status Prepare(const JobdHost& host, pid_t pid, JobdRecord& record) {
   return WriteFileAtomically(RecordFile(host, record.job), EncodeWire(record));
 }
 
+// A group for a new jobd.  One that was killed stays deadly: whoever is born into it, or below it,
+// dies at once (seen on Linux 6.18).  So what containment killed is removed first.
+std::string FreshGroup(const std::string& cookie, const Owner& owner) {
+  const std::string name = "muster-" + cookie;
+  std::string group = MakeGroup(name, owner.uid, owner.gid);
+  if (!RemoveGroup(group).ok()) return group;  // Somebody is in it still.
+  return MakeGroup(name, owner.uid, owner.gid);
+}
+
 }  // namespace
 
 Result<JobdProcess> StartJobd(const JobdHost& host, const StartAttempt& order) {
@@ -149,7 +158,7 @@ Result<JobdProcess> StartJobd(const JobdHost& host, const StartAttempt& order) {
             .uid = order.owner.uid,
             .grace_ms = order.grace_ms,
             .cookie = paths.JobCookie(host.node, order.job)};
-  record.group = MakeGroup("muster-" + record.cookie, order.owner.uid, order.owner.gid);
+  record.group = FreshGroup(record.cookie, order.owner);
   const std::string log_file = paths.Job(host.node, order.job) + "/jobd.log";
   const UniqueFd log(open(log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!log.valid()) return ErrnoStatus("open " + log_file, errno);
