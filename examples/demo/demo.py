@@ -255,7 +255,8 @@ class Disturbance:
         self.demo, self.job, self.screen = demo, job, demo.screen
         self.victim, self.rank_at, self.coordinator_at = victim, rank_at, coordinator_at
         self.killed_at = self.coordinator_killed_at = self.coordinator_back_at = None
-        self.highest_before = self.first_new = None
+        self.highest_before = 0
+        self.first_new = None
         self.marks = {}
         self.steps = []
         self.highest = 0
@@ -263,7 +264,9 @@ class Disturbance:
 
     def on_step(self, step):
         self.steps.append(step)
-        if self.killed_at and self.first_new is None and step["step"] > self.highest_before:
+        if step["attempt"] == 0:
+            self.highest_before = step["step"]
+        elif self.first_new is None and step["step"] > self.highest_before:
             self.first_new = step["at"]
             self.screen.set_slots(self._slots("running"))
         if step["step"] > self.highest:
@@ -288,7 +291,6 @@ class Disturbance:
         found = processes_with(MUSTER_RANK=str(self.victim), MUSTER_JOB_ID=str(self.job.id))
         if not found:
             raise Failed(f"rank {self.victim} was not found in /proc")
-        self.highest_before = self.highest
         self.killed_at = time.monotonic()
         os.kill(found[0], signal.SIGKILL)
         slots = self._slots("stopped")
