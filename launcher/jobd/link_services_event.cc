@@ -22,8 +22,7 @@ timeval Until(TimePoint at) {
 }  // namespace
 
 LinkServices::LinkServices(event_base* base, Callbacks callbacks)
-    : base_(base),
-      callbacks_(std::move(callbacks)),
+    : callbacks_(std::move(callbacks)),
       links_(base, [this](std::uint32_t local_rank,
                           const link::ToJobd& message) { Hear(local_rank, message); }),
       memory_(PhysicalMemory() / 2),

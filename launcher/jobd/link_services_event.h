@@ -88,7 +88,6 @@ class LinkServices {
   void Report();
   void ArmDeadline();
 
-  event_base* const base_;
   const Callbacks callbacks_;
   Links links_;
   JobMemory memory_;

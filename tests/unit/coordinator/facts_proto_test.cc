@@ -12,6 +12,13 @@
 #include "muster/v1/journal.pb.h"
 
 namespace muster {
+
+// Never defined, so it stands outside: what has internal linkage must be.
+struct Anything {
+  template <typename T>
+  operator T() const;  // NOLINT: it stands for a member of any type.
+};
+
 namespace {
 
 namespace pb = v1::journal;
@@ -82,11 +89,6 @@ class Filler {
 
 // ---- how many members a struct has
 // ---------------------------------------------------------------
-
-struct Anything {
-  template <typename T>
-  operator T() const;  // NOLINT: it stands for a member of any type.
-};
 
 template <typename T, typename... Members>
 constexpr std::size_t Count() {
