@@ -46,6 +46,12 @@ void AddOptions(CLI::App& app, ByteGptOptions& options) {
   app.add_option("--checkpoint-dir", options.checkpoint_dir,
                  "Store of a run without muster: checkpoints go there and come from there");
   app.add_option("--run", options.run, "Name of the run in that store")->capture_default_str();
+  app.add_option(
+         "--resume", options.resume,
+         "What an attempt under muster goes on from: memory, or a checkpoint when the memory "
+         "is not whole; commit: always a checkpoint")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"memory", "commit"}));
   app.add_option("--threads", options.threads, "Ranks as threads of this process")
       ->check(CLI::Range(1, 1024));
   app.add_option(

@@ -14,6 +14,7 @@ struct ByteGptOptions {
   std::uint64_t checkpoint_every = 0;
   std::string checkpoint_dir;
   std::string run = "byte_gpt";
+  std::string resume = "memory";
   std::string data = "/usr/share/common-licenses";
   int threads = 1;
   std::string step_log;

@@ -29,15 +29,9 @@ Status OpenSink(const ByteGptOptions& options, Session& session) {
     session.sink = std::make_unique<LinkSink>(*session.link);
     return {};
   }
-  std::int64_t node = session.place.node;
-  RETURN_IF_ERROR(session.group->all_reduce({&node, 1}, ReduceOp::kMax));
-  if (node > 0 && !options.checkpoint_dir.empty()) {
-    return Status(Code::kInvalid,
-                  "--checkpoint-dir serves runs on one node; on several, run under muster");
-  }
   session.checkpoints = !options.checkpoint_dir.empty();
   if (session.place.local_rank > 0) return {};
-  auto sink = OpenDirectSink(options);
+  auto sink = OpenDirectSink(options, session.place.node);
   if (!sink.ok()) return std::move(sink).status();
   session.sink = *std::move(sink);
   return {};

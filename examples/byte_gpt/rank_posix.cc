@@ -67,7 +67,9 @@ Status TrainRank(const ByteGptOptions& options, const std::string& text, const R
                                  .stop_after = options.stop_after,
                                  .micro_batches = options.micro_batches,
                                  .seed = options.seed,
+                                 .from_memory = options.resume == "memory",
                                  .checkpoints = parts.checkpoints,
+                                 .first_node_saves = parts.link == nullptr,
                                  .checkpoint_every = options.checkpoint_every,
                                  .facts = FactsOf(config, text)},
                                 {.model = model,
@@ -87,7 +89,7 @@ Status TrainRank(const ByteGptOptions& options, const std::string& text, const R
 }
 
 Status TrainThreads(const ByteGptOptions& options, const std::string& text) {
-  auto sink = OpenDirectSink(options);
+  auto sink = OpenDirectSink(options, 0);
   if (!sink.ok()) return std::move(sink).status();
   ThreadsRendezvous rendezvous(options.threads);
   ThreadsMemory memory;
@@ -110,8 +112,10 @@ Status TrainThreads(const ByteGptOptions& options, const std::string& text) {
   return {};
 }
 
-Result<std::unique_ptr<CheckpointSink>> OpenDirectSink(const ByteGptOptions& options) {
+Result<std::unique_ptr<CheckpointSink>> OpenDirectSink(const ByteGptOptions& options,
+                                                       std::int32_t node) {
   if (options.checkpoint_dir.empty()) return std::unique_ptr<CheckpointSink>();
+  if (node > 0) return DirectSink::OpenToLoad(options.checkpoint_dir, options.run);
   return DirectSink::Open(options.checkpoint_dir, options.run);
 }
 

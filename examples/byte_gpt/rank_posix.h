@@ -28,7 +28,8 @@ Status TrainRank(const ByteGptOptions& options, const std::string& text, const R
 
 Status TrainThreads(const ByteGptOptions& options, const std::string& text);
 
-// The store of --checkpoint-dir; null without one.
-Result<std::unique_ptr<CheckpointSink>> OpenDirectSink(const ByteGptOptions& options);
+// The store of --checkpoint-dir, for the leader of `node`; null without one.
+Result<std::unique_ptr<CheckpointSink>> OpenDirectSink(const ByteGptOptions& options,
+                                                       std::int32_t node);
 
 }  // namespace muster

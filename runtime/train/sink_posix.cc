@@ -4,6 +4,7 @@
 
 #include <cerrno>
 
+#include "runtime/base/check.h"
 #include "runtime/checkpoint/box.h"
 #include "runtime/checkpoint/claim.h"
 #include "runtime/checkpoint/store_posix.h"
@@ -71,6 +72,14 @@ Result<std::unique_ptr<CheckpointSink>> DirectSink::Open(const std::string& fold
   return std::unique_ptr<CheckpointSink>(new DirectSink(*std::move(store), run, *generation));
 }
 
+Result<std::unique_ptr<CheckpointSink>> DirectSink::OpenToLoad(const std::string& folder,
+                                                               const std::string& run) {
+  RETURN_IF_ERROR(MakeFolders(folder));
+  auto store = checkpoint::OpenStore(folder);
+  if (!store.ok()) return std::move(store).status();
+  return std::unique_ptr<CheckpointSink>(new DirectSink(*std::move(store), run, 0));
+}
+
 Result<std::optional<LoadedCheckpoint>> DirectSink::Load() {
   auto newest = checkpoint::LoadNewest(*store_, run_);
   if (!newest.ok()) return std::move(newest).status();
@@ -84,6 +93,7 @@ Result<std::optional<LoadedCheckpoint>> DirectSink::Load() {
 }
 
 Status DirectSink::Save(const StagedShard& shard) {
+  CHECK(generation_ > 0);
   const auto nonce = checkpoint::FreshNonce();
   if (!nonce.ok()) return nonce.status();
   const Status status = checkpoint::SaveWhole(

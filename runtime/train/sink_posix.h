@@ -24,12 +24,16 @@ class LinkSink final : public CheckpointSink {
   RankLink& link_;
 };
 
-// Writes and commits within Save: training waits for the store.  Only for runs on one node.
+// Writes and commits within Save: training waits for the store.  One node's leader saves; those of
+// other nodes only load, from the same folder.
 class DirectSink final : public CheckpointSink {
  public:
   // `folder` is made when it is not there.  Takes the run's next generation (D6).
   static Result<std::unique_ptr<CheckpointSink>> Open(const std::string& folder,
                                                       const std::string& run);
+  // Takes none, and never saves.
+  static Result<std::unique_ptr<CheckpointSink>> OpenToLoad(const std::string& folder,
+                                                            const std::string& run);
 
   Result<std::optional<LoadedCheckpoint>> Load() override;
   Status Save(const StagedShard& shard) override;
@@ -41,7 +45,7 @@ class DirectSink final : public CheckpointSink {
 
   const std::unique_ptr<checkpoint::Store> store_;
   const std::string run_;
-  const std::uint64_t generation_;
+  const std::uint64_t generation_;  // 0: only loads.
   std::vector<link::Saved> saved_;
 };
 

@@ -9,12 +9,13 @@
 namespace muster {
 
 Result<CheckpointStager> CheckpointStager::Open(const Layout& layout, const Topology& topology,
-                                                Memory& memory, CheckpointSink* sink) {
+                                                Memory& memory, CheckpointSink* sink, bool alone) {
   CheckpointStager stager;
   stager.tensors_ = CheckpointTensors(layout);
   std::vector<link::StagedTensor> whole;
   for (const CheckpointTensor& tensor : stager.tensors_) whole.push_back(tensor.tensor);
-  stager.share_ = checkpoint::ShareOf(whole, topology.node(), topology.nodes());
+  stager.share_ = alone ? checkpoint::ShareOf(whole, 0, 1)
+                        : checkpoint::ShareOf(whole, topology.node(), topology.nodes());
   stager.local_rank_ = topology.local_rank();
   stager.local_size_ = topology.local_size();
   stager.sink_ = sink;

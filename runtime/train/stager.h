@@ -21,9 +21,10 @@ namespace muster {
 
 class CheckpointStager {
  public:
-  // Gets the staging memories.  `sink` is null but for the leader.
+  // Gets the staging memories.  `sink` is null but for the leader.  `alone`: this node's shard is
+  // everything, and no other node saves.
   static Result<CheckpointStager> Open(const Layout& layout, const Topology& topology,
-                                       Memory& memory, CheckpointSink* sink);
+                                       Memory& memory, CheckpointSink* sink, bool alone = false);
 
   // Collective within the node; at a step boundary.
   Status Save(std::uint64_t step, const StateView& state, const std::string& host_state,

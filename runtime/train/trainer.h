@@ -34,7 +34,9 @@ struct TrainOptions {
   std::uint64_t stop_after = 0;  // Stop as if asked to after this step; 0: do not.
   std::uint32_t micro_batches = 16;
   std::uint64_t seed = 42;
+  bool from_memory = true;             // Go on from a whole state in memory before any checkpoint.
   bool checkpoints = false;            // Load and save them; if not, the rest has no meaning.
+  bool first_node_saves = false;       // All of it; else each node its share.
   std::uint64_t checkpoint_every = 0;  // Steps; 0: only when stopped and at the end.
   OptimizerConfig optimizer;
   RunFacts facts;  // Of the model and its data: what must be equal to go on.

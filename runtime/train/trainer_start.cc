@@ -81,8 +81,9 @@ Status Trainer::OpenMemory() {
   reducer_.emplace(layout_, topology_, gradients_, parts_.group);
   if (!options_.checkpoints) return {};
   CHECK(!leader() || parts_.sink != nullptr);
-  auto stager =
-      CheckpointStager::Open(layout_, topology_, parts_.memory, leader() ? parts_.sink : nullptr);
+  if (options_.first_node_saves && topology_.node() != 0) return {};
+  auto stager = CheckpointStager::Open(layout_, topology_, parts_.memory,
+                                       leader() ? parts_.sink : nullptr, options_.first_node_saves);
   if (!stager.ok()) return std::move(stager).status();
   stager_.emplace(*std::move(stager));
   return {};
@@ -92,7 +93,7 @@ Status Trainer::Restore() {
   Report(link::Phase::kRestoring);
   const StateHeader& header = state_.header();
   const StateWord word = StateWord::Decode(header.word.load(std::memory_order_acquire));
-  const bool whole = header.magic == StateHeader::kMagic &&
+  const bool whole = options_.from_memory && header.magic == StateHeader::kMagic &&
                      header.fingerprint == Fingerprint(facts_) &&
                      word.kind == StateWord::Kind::kStable && word.step <= options_.steps;
   const std::int64_t mine = whole ? static_cast<std::int64_t>(word.step) : -1;

@@ -284,6 +284,40 @@ TEST(Trainer, AStateThatWasBeingUpdatedIsNotTrusted) {
   EXPECT_EQ(end.parameters, Cluster(1, 1).Train(kOptions).parameters);
 }
 
+TEST(Trainer, GoesOnFromACommitInsteadOfAWholeMemoryIfToldTo) {
+  FakeStore store(2);
+  Cluster cluster(2, 2);
+  cluster.store = &store;
+  TrainOptions cut = kOptions;
+  cut.stop_after = 3;
+  cluster.Train(cut);
+  cluster.attempt = 1;
+  TrainOptions from_commit = kOptions;
+  from_commit.from_memory = false;
+  const Cluster::End end = cluster.Train(from_commit);
+  EXPECT_EQ(end.said.at(0), "restored step 3 from a commit");
+  EXPECT_EQ(end.parameters, Cluster(1, 1).Train(kOptions).parameters);
+}
+
+TEST(Trainer, TheFirstNodeAloneCanSaveEverything) {
+  FakeStore store(1);
+  Cluster before(3, 2);
+  before.store = &store;
+  TrainOptions cut = kOptions;
+  cut.first_node_saves = true;
+  cut.checkpoint_every = 2;
+  cut.stop_after = 3;
+  ASSERT_TRUE(before.Train(cut).status.ok());
+  EXPECT_EQ(store.Steps(), (std::vector<std::uint64_t>{2, 3}));
+  Cluster after(2, 2);
+  after.store = &store;
+  TrainOptions rest = kOptions;
+  rest.first_node_saves = true;
+  const Cluster::End end = after.Train(rest);
+  EXPECT_EQ(end.said.at(0), "restored step 3 from a commit");
+  EXPECT_EQ(end.parameters, Cluster(1, 1).Train(kOptions).parameters);
+}
+
 TEST(Trainer, ACommitOfOneShapeIsContinuedByAnotherWithTheSameBits) {
   const Cluster::End undisturbed = Cluster(1, 1).Train(kOptions);
   FakeStore store(3);
