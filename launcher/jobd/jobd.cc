@@ -143,6 +143,8 @@ class Turn {
     if (!FromHead(message)) return;
     s_.head_stamp = std::max(s_.head_stamp, message.stamp);
     if (message.echo != 0) s_.proven = std::max(s_.proven, message.echo - message.vouch_age);
+    s_.head_proven = std::max(s_.head_proven, message.echo);
+    s_.silent = message.silent;
     Send(0, peer::BeatBack{status_.attempt, Nanoseconds(now_), s_.head_stamp});
     BecomeReady();
   }
@@ -220,8 +222,8 @@ class Turn {
       return Leave({.kind = CauseKind::kCancelled, .text = "the grace time is over"});
     }
     if (!IsHead()) {
-      if (s_.head_connected && now_ >= FenceAt(s_.proven)) LosePeer(0, "silent for too long");
-      return;
+      if (!s_.head_connected || now_ < FenceAt(s_.proven)) return;
+      return LosePeer(Missed(s_), "silent for too long");
     }
     for (const auto& [index, follower] : s_.followers) {
       if (!follower.connected || now_ < FenceAt(follower.vouched)) continue;
@@ -268,7 +270,7 @@ class Turn {
 
   void SendBeat(std::uint32_t to) {
     Send(to, peer::Beat{status_.attempt, Nanoseconds(now_), s_.followers[to].last_stamp,
-                        VouchAge(s_, to, now_)});
+                        VouchAge(s_, to, now_), MostSilent(s_, to)});
   }
 
   void Begin(const StartAttempt& order) {

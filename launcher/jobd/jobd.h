@@ -113,9 +113,11 @@ struct JobdState {
   std::map<std::uint32_t, Follower> followers;
   // As follower.
   bool head_connected = false;
-  std::uint16_t head_port = 0;  // Being connected to, or connected; 0: neither.
-  std::int64_t head_stamp = 0;  // The head's newest stamp, to be echoed.
-  std::int64_t proven = 0;      // Own time at which all members are known to have been in it.
+  std::uint16_t head_port = 0;   // Being connected to, or connected; 0: neither.
+  std::int64_t head_stamp = 0;   // The head's newest stamp, to be echoed.
+  std::int64_t proven = 0;       // Own time at which all members are known to have been in it.
+  std::int64_t head_proven = 0;  // The same of the head alone.
+  std::uint32_t silent = 0;      // Of the head's last beat.
   std::optional<TimePoint> kill_at;
   TimePoint next_beat;
   bool ending = false;

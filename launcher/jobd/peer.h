@@ -52,9 +52,10 @@ struct Ready {
 struct Beat {
   AttemptNumber attempt = 0;
   std::int64_t stamp = 0, echo = 0, vouch_age = 0;
+  std::uint32_t silent = 0;  // The follower that vouch_age speaks of; 0: none.
   template <typename A>
   void Fields(A& a) {
-    a(attempt, stamp, echo, vouch_age);
+    a(attempt, stamp, echo, vouch_age, silent);
   }
 };
 

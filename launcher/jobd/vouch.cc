@@ -29,6 +29,21 @@ std::int64_t VouchAge(const JobdState& state, std::uint32_t except, TimePoint no
   return age;
 }
 
+std::uint32_t MostSilent(const JobdState& state, std::uint32_t except) {
+  std::uint32_t silent = 0;
+  for (const auto& [index, follower] : state.followers) {
+    if (index == except || !follower.connected) continue;
+    if (silent == 0 || follower.vouched < state.followers.at(silent).vouched) silent = index;
+  }
+  return silent;
+}
+
+std::uint32_t Missed(const JobdState& state) {
+  const auto half = std::chrono::nanoseconds(std::chrono::milliseconds(state.order->fence_ms)) / 2;
+  const bool head_lives = state.head_proven - state.proven > half.count();
+  return head_lives && state.silent < state.order->hosts.size() ? state.silent : 0;
+}
+
 TimePoint NextDeadline(const JobdState& state) {
   TimePoint next = TimePoint::max();
   if (!Vouches(state)) return next;

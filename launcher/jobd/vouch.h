@@ -20,5 +20,11 @@ TimePoint FenceAt(const JobdState& state, std::int64_t proven);
 
 // How long ago the most silent follower but one vouched, by the head's clock.
 std::int64_t VouchAge(const JobdState& state, std::uint32_t except, TimePoint now);
+// Its index; 0: there is no other.
+std::uint32_t MostSilent(const JobdState& state, std::uint32_t except);
+
+// Which peer's silence a follower is fenced for: the head's own, or, if the head was heard of
+// lately, that of the follower it could not vouch for.
+std::uint32_t Missed(const JobdState& state);
 
 }  // namespace muster

@@ -79,6 +79,46 @@ TEST(Jobd, KillsItsRanksWhenItsProofIsOlderThanTheFence) {
   EXPECT_TRUE(follower.Do(PeerSaid{0, peer::Beat{0, 70, now, 0}}).empty());
 }
 
+// A follower's proof ends before the head's own does: it must not blame the head, which lives.
+TEST(Jobd, AFollowerNamesTheMemberThatIsSilent) {
+  for (const bool head_lives : {true, false}) {
+    Jobd follower;
+    follower.Start(0, 3, 1);
+    follower.Do(OrderCame{MeetHead{1, 0, 99}});
+    follower.Do(HeadConnected{});
+    follower.Do(LocalPrepared{});
+    const std::int64_t began = follower.now.time_since_epoch().count();
+    follower.Do(PeerSaid{0, peer::Beat{0, 50, 0, 0}});
+    follower.Do(PeerSaid{0, peer::Go{0, 60, began, 0}});
+    for (int beat = 1; head_lives && beat < 10; ++beat) {
+      follower.now += milliseconds(250);
+      const std::int64_t now = follower.now.time_since_epoch().count();
+      follower.Do(PeerSaid{0, peer::Beat{0, 60 + beat, now, now - began, 2}});
+    }
+    follower.now = NextDeadline(follower.state);
+    EXPECT_EQ(follower.now.time_since_epoch() - std::chrono::nanoseconds(began),
+              milliseconds(2500));
+    EXPECT_NE(Find<KillRanks>(follower.Do(TimePassed{})), nullptr);
+    EXPECT_EQ(follower.state.status.cause.node, head_lives ? "n2" : "n0");
+  }
+}
+
+TEST(Jobd, TheHeadTellsWhichFollowerVouchedLongestAgo) {
+  Jobd head;
+  head.Start(0, 4, 0);
+  for (std::uint32_t host = 1; host < 4; ++host) head.Do(FollowerConnected{host, 0});
+  const std::int64_t began = head.now.time_since_epoch().count();
+  head.now += milliseconds(250);
+  for (const std::uint32_t host : {1U, 3U})
+    head.Do(PeerSaid{host, peer::BeatBack{0, 1, began + 9}});
+  for (const JobdEffect& effect : head.Do(TimePassed{})) {
+    const auto* send = std::get_if<SendPeer>(&effect);
+    if (send == nullptr) continue;
+    const auto& beat = std::get<peer::Beat>(send->message);
+    EXPECT_EQ(beat.silent, send->host_index == 2 ? 1U : 2U);
+  }
+}
+
 TEST(Jobd, TheFirstFailureIsTheCauseAndEndsTheAttemptEverywhere) {
   Jobd head;
   head.Start(0, 2, 0);
