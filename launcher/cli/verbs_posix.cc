@@ -190,7 +190,10 @@ int Do(const LogsCommand& logs) {
     if (!open) return kExitOk;
     Print(lines.FlushAll(false));
     Complain(lines.FlushAll(true));
-    return ended.ok() ? kExitOk : Fail(ended, logs.common.json);
+    if (ended.ok()) return kExitOk;
+    // What a lost node holds is missing: no bug of ours.
+    const bool missing = ended.code() == Code::kDataLoss;
+    return Fail(ended, logs.common.json, missing ? kExitFailed : ExitStatusOf(ended.code()));
   });
 }
 
