@@ -1,0 +1,31 @@
+// leaves_nothing PROGRAM ARGUMENTS...: runs a test that is not on GoogleTest in a Scene of its own
+// (clean_test.h), and fails if it left something behind.
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "tests/integration/lib/clean_test.h"
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: leaves_nothing PROGRAM ARGUMENTS...\n");
+    return 2;
+  }
+  const muster::testing::Scene scene;
+  pid_t pid = -1;
+  int status = 0;
+  if (posix_spawnp(&pid, argv[1], nullptr, nullptr, argv + 1, environ) != 0 ||
+      waitpid(pid, &status, 0) != pid) {
+    std::perror(argv[1]);
+    return 1;
+  }
+  int exit = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+  for (const std::string& sentence : scene.Leftovers()) {
+    std::printf("left behind: %s\n", sentence.c_str());
+    exit = 1;
+  }
+  if (exit != 0) scene.EndProcesses();
+  return exit;
+}
