@@ -43,6 +43,7 @@ struct StateHeader {
 
   void Set(StateWord::Kind kind, std::uint64_t step) {
     word.store(StateWord{.kind = kind, .step = step}.Encode(), std::memory_order_release);
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // What changes next comes after it.
   }
 };
 

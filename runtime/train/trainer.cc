@@ -30,7 +30,6 @@ Status Trainer::Step() {
   const TimePoint computed = parts_.clock.Now();
   RETURN_IF_ERROR(barrier_->Wait());
   RETURN_IF_ERROR(reducer_->Reduce());
-  if (leader()) state_.header().Set(StateWord::Kind::kUpdating, step_);
   RETURN_IF_ERROR(barrier_->Wait());
   waited_ += parts_.clock.Now() - computed;
 
@@ -42,6 +41,8 @@ Status Trainer::Step() {
     return Status(Code::kInternal, "the loss or the gradient of step " + std::to_string(step_) +
                                        " is not a finite number; the last checkpoint stands");
   }
+  // Only now: a rank that dies while gradients travel leaves the state whole.
+  state_.header().Set(StateWord::Kind::kUpdating, step_);
   Update(GradientScale(options_.optimizer, sum_of_squares, options_.micro_batches));
   if (leader()) {
     double& ema = state_.header().loss_ema;

@@ -129,6 +129,42 @@ class FakeSink final : public CheckpointSink {
   std::vector<link::Saved> saved_;
 };
 
+// A group whose receives fail once `steps` steps are completed, as if the rank were killed in the
+// middle of the next one.
+class DyingGroup final : public ProcessGroup {
+ public:
+  DyingGroup(ProcessGroup& group, const Quiet& host, std::uint64_t steps)
+      : group_(group), host_(host), steps_(steps) {}
+
+  int rank() const override { return group_.rank(); }
+  int world_size() const override { return group_.world_size(); }
+  Status barrier() override { return group_.barrier(); }
+  Status broadcast(std::span<std::byte> bytes, int root) override {
+    return group_.broadcast(bytes, root);
+  }
+  Status all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
+    return group_.all_gather(mine, all);
+  }
+  Status all_reduce(std::span<std::int64_t> values, ReduceOp op) override {
+    return group_.all_reduce(values, op);
+  }
+  std::unique_ptr<Work> send(std::span<const std::byte> bytes, int to, int tag) override {
+    return group_.send(bytes, to, tag);
+  }
+  std::unique_ptr<Work> recv(std::span<std::byte> bytes, int from, int tag) override {
+    if (host_.seen < steps_) return group_.recv(bytes, from, tag);
+    return std::make_unique<Dead>();
+  }
+
+ private:
+  struct Dead final : Work {
+    Status wait(Duration) override { return Status(Code::kUnavailable, "killed"); }
+  };
+  ProcessGroup& group_;
+  const Quiet& host_;
+  const std::uint64_t steps_;
+};
+
 // A cluster of threads: each node has its own memory.
 struct Cluster {
   Cluster(int node_count, int ranks_per_node)
@@ -150,7 +186,19 @@ struct Cluster {
     std::vector<std::string> said;
   };
 
-  End Train(TrainOptions options) {
+  int dying_rank = -1;  // Dies after `dies_after` steps; nobody waits long for it.
+  std::uint64_t dies_after = 0;
+
+  End Train(const TrainOptions& options) {
+    const std::vector<End> ends = TrainAll(options);
+    for (std::size_t r = 1; r < ends.size(); ++r) {
+      EXPECT_EQ(ends[r].status.ok(), ends[0].status.ok()) << ends[r].status.message();
+      EXPECT_EQ(ends[r].parameters, ends[0].parameters) << r;
+    }
+    return ends[0];
+  }
+
+  std::vector<End> TrainAll(const TrainOptions& options) {
     const int world = nodes * per_node;
     ThreadsRendezvous rendezvous(world);
     std::vector<End> ends(static_cast<std::size_t>(world));
@@ -161,11 +209,13 @@ struct Cluster {
       });
     }
     threads.clear();
-    for (std::size_t r = 1; r < ends.size(); ++r) {
-      EXPECT_EQ(ends[r].status.ok(), ends[0].status.ok()) << ends[r].status.message();
-      EXPECT_EQ(ends[r].parameters, ends[0].parameters) << r;
-    }
-    return ends[0];
+    return ends;
+  }
+
+  StateWord WordOf(int node) {
+    auto state = memories[static_cast<std::size_t>(node)].Get("state", 1);
+    EXPECT_TRUE(state.ok());
+    return StateWord::Decode(reinterpret_cast<StateHeader*>(state->bytes.data())->word.load());
   }
 
  private:
@@ -173,23 +223,28 @@ struct Cluster {
     Chaos model;
     Quiet host;
     host.stop_at = rank == nodes * per_node - 1 ? stop_at : 0;
-    const auto group = MakeThreadsGroup(rendezvous, rank);
+    const bool somebody_dies = dying_rank >= 0;
+    const Duration patience = somebody_dies ? std::chrono::seconds(1) : kPeerTimeout;
+    const auto living = MakeThreadsGroup(rendezvous, rank, patience);
+    DyingGroup dying(*living, host, dies_after);
+    ProcessGroup& group = rank == dying_rank ? static_cast<ProcessGroup&>(dying) : *living;
     std::optional<FakeSink> sink;
     if (store != nullptr) sink.emplace(*store);
     TrainOptions mine = options;
     mine.checkpoints = store != nullptr;
-    auto trainer =
-        Trainer::Start(mine, {.model = model,
-                              .group = *group,
-                              .memory = memories[static_cast<std::size_t>(rank / per_node)],
-                              .make_barrier =
-                                  [this](std::byte* memory, std::uint32_t ranks) {
-                                    return NodeBarrier::In(memory, ranks, attempt);
-                                  },
-                              .sink = sink ? &*sink : nullptr,
-                              .host = host,
-                              .clock = RealClock(),
-                              .place = {.node = rank / per_node, .local_rank = rank % per_node}});
+    auto trainer = Trainer::Start(
+        mine, {.model = model,
+               .group = group,
+               .memory = memories[static_cast<std::size_t>(rank / per_node)],
+               .make_barrier =
+                   [&](std::byte* memory, std::uint32_t ranks) {
+                     return std::make_unique<NodeBarrier>(
+                         *reinterpret_cast<NodeBarrier::Shared*>(memory), ranks, attempt, patience);
+                   },
+               .sink = sink ? &*sink : nullptr,
+               .host = host,
+               .clock = RealClock(),
+               .place = {.node = rank / per_node, .local_rank = rank % per_node}});
     if (!trainer.ok()) return {.status = std::move(trainer).status()};
     End end{.status = (*trainer)->Run()};
     end.step = (*trainer)->step();
@@ -198,7 +253,7 @@ struct Cluster {
     end.parameters.assign(parameters, parameters + (*trainer)->layout().elements());
     end.loss_ema = (*trainer)->loss_ema();
     end.said = host.said;
-    EXPECT_TRUE(group->barrier().ok());
+    EXPECT_TRUE(somebody_dies || group.barrier().ok());
     return end;
   }
 };
@@ -281,6 +336,25 @@ TEST(Trainer, AStateThatWasBeingUpdatedIsNotTrusted) {
   cluster.attempt = 1;
   const Cluster::End end = cluster.Train(kOptions);
   EXPECT_EQ(end.said.at(0), "restored step 2 from a commit");
+  EXPECT_EQ(end.parameters, Cluster(1, 1).Train(kOptions).parameters);
+}
+
+TEST(Trainer, ARankThatDiesWhileGradientsTravelLeavesTheMemoryWhole) {
+  Cluster cluster(2, 2);
+  cluster.dying_rank = 3;
+  cluster.dies_after = 2;
+  TrainOptions cut = kOptions;
+  cut.stop_after = 3;
+  const auto ends = cluster.TrainAll(cut);
+  EXPECT_TRUE(ends[0].status.ok()) << ends[0].status.message();  // Its node has all it needs.
+  EXPECT_EQ(ends[2].status.code(), Code::kDeadline);
+  EXPECT_EQ(ends[3].status.code(), Code::kUnavailable);
+  EXPECT_EQ(cluster.WordOf(0), (StateWord{.kind = StateWord::Kind::kStable, .step = 3}));
+  EXPECT_EQ(cluster.WordOf(1), (StateWord{.kind = StateWord::Kind::kStable, .step = 2}));
+  cluster.dying_rank = -1;
+  cluster.attempt = 1;
+  const Cluster::End end = cluster.Train(kOptions);
+  EXPECT_EQ(end.said.at(0), "restored step 3 from memory");
   EXPECT_EQ(end.parameters, Cluster(1, 1).Train(kOptions).parameters);
 }
 
