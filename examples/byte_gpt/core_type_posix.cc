@@ -1,12 +1,10 @@
-#include "examples/byte_gpt/core_type_posix.h"
-
-#include <unistd.h>
-
-#include <filesystem>
-#include <string>
-
+// Which kernels OpenBLAS uses is decided when it starts, before main: Debian 12's takes newer Xeons
+// for a Prescott and is then five times slower, and equal bits need one family everywhere.  So
+// OPENBLAS_CORETYPE is set for this processor before that, unless it is set.
+//
+// This works since OpenBLAS is linked from its archive: its constructor has no priority, and so it
+// comes after this one.  As a shared library it would start before everything here.
 #include "runtime/base/env_posix.h"
-#include "runtime/base/log.h"
 
 namespace muster {
 namespace {
@@ -26,17 +24,11 @@ const char* CoreType() {
   return nullptr;
 }
 
-}  // namespace
-
-void EnsureBlasCoreType(char** argv) {
+[[gnu::constructor(101)]] void ChooseCoreType() {
   constexpr const char* kName = "OPENBLAS_CORETYPE";
   const char* type = CoreType();
-  if (type == nullptr || GetEnv(kName)) return;
-  SetEnv(kName, type);
-  std::error_code error;
-  const std::string program = std::filesystem::read_symlink("/proc/self/exe", error);
-  execv(program.c_str(), argv);
-  Log(LogLevel::kWarning, "cannot start anew with OPENBLAS_CORETYPE: training may be slow");
+  if (type != nullptr && !GetEnv(kName)) SetEnv(kName, type);
 }
 
+}  // namespace
 }  // namespace muster

@@ -1,5 +1,5 @@
 // Matrix products, row major, in f32.  The same arguments give the same bits on every rank whose
-// BLAS uses the same kernel family (core_type_posix.h).  Any thread.
+// BLAS uses the same kernel family (core_type_posix.cc).  Any thread.
 #pragma once
 
 #include <cstddef>

@@ -5,7 +5,6 @@
 #include <cstdio>
 
 #include "examples/byte_gpt/console_posix.h"
-#include "examples/byte_gpt/core_type_posix.h"
 #include "examples/byte_gpt/gpt.h"
 #include "examples/byte_gpt/options.h"
 #include "examples/byte_gpt/rank_mpi.h"
@@ -90,7 +89,6 @@ Status Train(const ByteGptOptions& options) {
 }
 
 int Main(int argc, char** argv) {
-  EnsureBlasCoreType(argv);
   CatchStopSignal();
   ByteGptOptions options;
   CLI::App app("Trains a byte-level GPT (834,304 parameters) on text.");
