@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/base/check.h"
+#include "runtime/base/env_posix.h"
 #include "runtime/comm/pause_posix.h"
 
 namespace muster {
@@ -41,6 +42,36 @@ Status WaitAll(std::vector<MPI_Request>& requests, const char* doing, Duration t
     PauseShort();
   }
 }
+
+// A lean start (D1a): what nobody set, and what no group here needs, is left out while MPI looks
+// for its parts.  Programs that this one starts do not inherit it.
+class LeanStart {
+ public:
+  LeanStart() {
+    constexpr const char* kComponents = "HWLOC_COMPONENTS";
+    constexpr const char* kWithoutDevices = "-pci,-linuxio";
+    Default(kComponents, kWithoutDevices);
+    // Plug-ins look for devices, too: one asks ten X servers for their graphics cards.
+    if (GetEnv(kComponents) == kWithoutDevices) Default("HWLOC_PLUGINS_PATH", "/nonexistent");
+    Default("OMPI_MCA_coll", "^adapt,han,monitoring,sm,sync");
+    Default("OMPI_MCA_osc", "^monitoring");
+    Default("OMPI_MCA_shmem", "^posix,sysv");
+  }
+  ~LeanStart() {
+    for (const char* name : set_) UnsetEnv(name);
+  }
+  LeanStart(const LeanStart&) = delete;
+  LeanStart& operator=(const LeanStart&) = delete;
+
+ private:
+  void Default(const char* name, const char* value) {
+    if (GetEnv(name)) return;
+    SetEnv(name, value);
+    set_.push_back(name);
+  }
+
+  std::vector<const char*> set_;
+};
 
 constexpr std::size_t kMessageMax = std::size_t{1} << 30U;  // MPI counts in int.
 
@@ -146,8 +177,11 @@ class MpiGroup final : public ProcessGroup {
 
 Result<std::unique_ptr<MpiSession>> MpiSession::Start(int expected_size) {
   int provided = 0;
-  RETURN_IF_ERROR(
-      MpiStatus("starting MPI", MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided)));
+  {
+    const LeanStart lean;
+    RETURN_IF_ERROR(MpiStatus("starting MPI",
+                              MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided)));
+  }
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   int size = 0;
   RETURN_IF_ERROR(MpiStatus("starting MPI", MPI_Comm_size(MPI_COMM_WORLD, &size)));
