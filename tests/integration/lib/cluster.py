@@ -89,7 +89,7 @@ class Cluster:
         try:
             if len(self.parts) > self.hosts.count:
                 for job in self.ask("list"):
-                    self.call("cancel", "--now", str(job["id"]))
+                    self.call("cancel", "--now", str(job["job"]))
                 self._await_sweep()
         finally:
             for part in self.parts.values():
