@@ -177,7 +177,8 @@ class InNamespaces(Place):
         return self.hosts.command(-1, command)
 
     def parts(self):
-        return dict(zip(("coordinator", "agent n0", "agent n1"), (p.pid for p in self.up.parts)))
+        return {"coordinator" if index < 0 else f"agent n{index}": part.pid
+                for index, part in self.up.parts.items()}
 
 
 class Embedded(Place):
