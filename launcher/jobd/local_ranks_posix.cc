@@ -36,20 +36,27 @@ Cause CheckProgram(const Program& program, const NodeName& node) {
     return {.kind = CauseKind::kLaunch, .node = node, .text = "the job has no command"};
   }
   const std::string& name = program.argv[0];
-  std::string refused;
+  const bool searched = name.find('/') == std::string::npos;
+  std::string refused, why;
   for (const std::string& path : ProgramPaths(name, program.workdir, program.environment)) {
-    if (access(path.c_str(), F_OK) != 0) continue;
-    if (access(path.c_str(), X_OK) == 0 && !IsFolder(path)) return {};
+    if (access(path.c_str(), F_OK) != 0) {
+      if (searched || errno != EACCES) continue;
+      why = "a folder on the way to it cannot be entered";
+    } else if (IsFolder(path)) {
+      why = "it is a folder";
+    } else if (access(path.c_str(), X_OK) != 0) {
+      why = "it has no execute permission";
+    } else {
+      return {};
+    }
     refused = path;
   }
   if (!refused.empty()) {
-    const std::string why = IsFolder(refused) ? "it is a folder" : "it has no execute permission";
     return {.kind = CauseKind::kNotExecutable,
             .node = node,
             .code = 126,
             .text = Quoted(refused) + " on node " + node + " cannot be run: " + why};
   }
-  const bool searched = name.find('/') == std::string::npos;
   return {.kind = CauseKind::kNotFound,
           .node = node,
           .code = 127,
@@ -92,10 +99,10 @@ Cause LocalRanks::Prepare(const StartAttempt& order) {
   MakeRanksGroup(order.attempt);
   program_ = order.program.argv.empty() ? "" : order.program.argv[0];
   workdir_ = order.program.workdir;
-  if (!workdir_.empty() && !IsFolder(workdir_)) {
+  if (!workdir_.empty() && access((workdir_ + "/.").c_str(), X_OK) != 0) {
     return LaunchCause(node_, "the working directory " + Quoted(workdir_) +
-                                  " is not there; it must exist on every node, or be set "
-                                  "with workdir");
+                                  " cannot be entered: " + std::strerror(errno) +
+                                  "; it must exist on every node, or be set with workdir");
   }
   if (Cause cause = CheckProgram(order.program, node_); cause.kind != CauseKind::kNone) {
     return cause;
