@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "launcher/agent/node_posix.h"
+#include "launcher/agent/reach_posix.h"
 #include "runtime/base/containment_posix.h"
 #include "runtime/base/log.h"
 #include "runtime/base/text.h"
@@ -48,7 +49,7 @@ class ChildPlan {
                   "--job",     std::to_string(job),
                   "--node",    host.node,
                   "--socket",  paths.JobdSocket(host.node, job),
-                  "--status",  paths.Job(host.node, job) + "/status",
+                  "--status",  paths.JobStatus(host.node, job),
                   "--logs",    paths.JobLogs(job),
                   "--runtime", paths.JobRuntime(host.node, job),
                   "--shm",     paths.JobShm(host.node, job),
@@ -146,11 +147,17 @@ std::string FreshGroup(const std::string& cookie, const Owner& owner) {
 Result<JobdProcess> StartJobd(const JobdHost& host, const StartAttempt& order) {
   RETURN_IF_ERROR(MayStart(host, order.owner));
   const ClusterPaths& paths = host.paths;
-  for (const std::string& folder :
-       {paths.Job(host.node, order.job), paths.JobLogs(order.job),
-        paths.JobRuntime(host.node, order.job), paths.JobShm(host.node, order.job)}) {
-    RETURN_IF_ERROR(MakeOwned(folder, order.owner));
+  // The record is the agent's: its next life trusts it.  What is in these is the owner's.
+  const std::string record_folder = paths.Job(host.node, order.job);
+  RETURN_IF_ERROR(MakeFolders(record_folder));
+  if (geteuid() == 0 && chmod(record_folder.c_str(), 0711) != 0) {
+    return ErrnoStatus("chmod " + record_folder, errno);
   }
+  const std::vector<std::string> owned = {
+      paths.JobOwn(host.node, order.job), paths.JobLogs(order.job),
+      paths.JobRuntime(host.node, order.job), paths.JobShm(host.node, order.job)};
+  for (const std::string& folder : owned) RETURN_IF_ERROR(MakeOwned(folder, order.owner));
+  RETURN_IF_ERROR(CheckReach(order.owner, owned));
   JobdProcess jobd;
   JobdRecord& record = jobd.record;
   record = {.job = order.job,

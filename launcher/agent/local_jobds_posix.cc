@@ -234,7 +234,7 @@ void LocalJobds::RunRounds(JobId job, Local& local, TimePoint now) {
 }
 
 JobdStatus LocalJobds::StatusFromFile(JobId job) const {
-  const auto bytes = ReadFile(host_.paths.Job(host_.node, job) + "/status");
+  const auto bytes = ReadFile(host_.paths.JobStatus(host_.node, job));
   if (!bytes.ok()) return {};
   const auto file = DecodeWire<StatusFile>(*bytes);
   return file.ok() ? file->status : JobdStatus{};

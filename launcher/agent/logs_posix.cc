@@ -1,6 +1,8 @@
 #include "launcher/agent/logs_posix.h"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -62,13 +64,19 @@ class LogFiles final : public LogSource {
         const auto name =
             ParseName(static_cast<AttemptNumber>(*attempt), file.path().filename().string());
         if (!name || !Wants(wish_, *name) || known_.contains(*name)) continue;
-        Add(*name, file.path().string());
+        Add(*name, file.path().lexically_relative(job_logs_).string());
       }
     }
   }
 
+  // What lies there is the user's, and we may be root: no link leads us elsewhere.
   void Add(const LogName& name, const std::string& path) {
-    UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    const UniqueFd folder(open(job_logs_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    open_how how{};
+    how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
+    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
+    UniqueFd fd(
+        static_cast<int>(syscall(SYS_openat2, folder.get(), path.c_str(), &how, sizeof how)));
     if (!fd.valid()) return;  // It is tried again at the next look.
     std::uint64_t offset = 0;
     for (const LogFrom& from : wish_.from) {

@@ -5,8 +5,9 @@
 //     journal.sqlite               the coordinator's
 //     coordinator.address          HOST:PORT, once it listens
 //     agents/NODE/jobs/JOB/record  written by the agent before the jobd starts
-//     agents/NODE/jobs/JOB/status  written by the jobd (D3), fsynced
-//     logs/JOB/ATTEMPT/RANK.out    and RANK.err; never removed by a restart
+//     agents/NODE/jobs/JOB/jobd.log         what the jobd says
+//     agents/NODE/jobs/JOB/own/status       written by the jobd (D3), fsynced; the folder is the
+//     owner's logs/JOB/ATTEMPT/RANK.out    and RANK.err; never removed by a restart
 //   RUNTIME/ ${XDG_RUNTIME_DIR:-/tmp}/muster-UID/SHORTID
 //     NODE/JOB.sock                where the jobd listens for its agent
 //     NODE/JOB/                    the job's own folder: PMIx servers, session files
@@ -34,6 +35,10 @@ struct ClusterPaths {
   std::string Jobs(const NodeName& node) const { return Agent(node) + "/jobs"; }
   std::string Job(const NodeName& node, JobId job) const {
     return Jobs(node) + "/" + std::to_string(job);
+  }
+  std::string JobOwn(const NodeName& node, JobId job) const { return Job(node, job) + "/own"; }
+  std::string JobStatus(const NodeName& node, JobId job) const {
+    return JobOwn(node, job) + "/status";
   }
   std::string JobLogs(JobId job) const { return state + "/logs/" + std::to_string(job); }
   std::string JobdSocket(const NodeName& node, JobId job) const {
