@@ -65,6 +65,18 @@ Owner CallerOwner() {
   return owner;
 }
 
+Result<Owner> OwnerNamed(const std::string& user) {
+  const passwd* entry = getpwnam(user.c_str());
+  if (entry == nullptr) return Status(Code::kInvalid, "this host knows no user '" + user + "'");
+  Owner owner = {.uid = entry->pw_uid, .gid = entry->pw_gid, .user = user, .home = entry->pw_dir};
+  int count = NGROUPS_MAX;
+  std::vector<gid_t> groups(static_cast<std::size_t>(count));
+  if (getgrouplist(user.c_str(), owner.gid, groups.data(), &count) < 0) count = 0;
+  groups.resize(static_cast<std::size_t>(count));
+  owner.groups.assign(groups.begin(), groups.end());
+  return owner;
+}
+
 Result<Program> CallerProgram(const std::vector<std::string>& argv) {
   Program program = {.argv = argv};
   for (std::string& entry : Environment()) {

@@ -56,6 +56,17 @@ Status CheckOurs(const std::string& path) {
   return {};
 }
 
+// Down to the folder itself.
+bool OthersMayEnter(const std::string& folder) {
+  for (std::size_t at = folder.find('/', 1);; at = folder.find('/', at + 1)) {
+    struct stat info {};
+    if (stat(folder.substr(0, at).c_str(), &info) != 0 || (info.st_mode & S_IXOTH) == 0) {
+      return false;
+    }
+    if (at == std::string::npos) return true;
+  }
+}
+
 bool KeeperAlive(const ClusterDescription& cluster) {
   const auto start = ProcessStart(cluster.keeper_pid);
   return start.has_value() && *start == cluster.keeper_start;
@@ -115,7 +126,8 @@ Result<std::string> StateFolder(const std::string& asked, const std::string& con
 }
 
 Status MakeOwnFolder(const std::string& path) {
-  Status made = MakeFolders(path, 0700);
+  // Below root's others have files of theirs: certificates, logs.
+  Status made = MakeFolders(path, getuid() == 0 ? 0711 : 0700);
   if (!made.ok()) {
     if (made.code() == Code::kExists) return Status(Code::kInvalid, made.message());
     return made;
@@ -123,8 +135,9 @@ Status MakeOwnFolder(const std::string& path) {
   return CheckOurs(path);
 }
 
-Result<std::string> MakeRuntimeFolder(const std::string& short_id) {
-  const std::string base = EnvPath("XDG_RUNTIME_DIR").value_or("/tmp");
+Result<std::string> MakeRuntimeFolder(const std::string& short_id, bool for_all) {
+  std::string base = EnvPath("XDG_RUNTIME_DIR").value_or("/tmp");
+  if (for_all && getuid() == 0 && !OthersMayEnter(base)) base = "/tmp";
   const std::string ours = base + "/muster-" + std::to_string(getuid());
   const std::string folder = ours + "/" + short_id;
   const mode_t mode = getuid() == 0 ? 0711 : 0700;

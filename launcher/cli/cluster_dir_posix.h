@@ -26,12 +26,13 @@ Result<std::string> StateRoot();
 Result<std::string> StateFolder(const std::string& asked, const std::string& configured,
                                 const std::string& name);
 
-// Makes a folder of ours, mode 0700, with all above it.  kDenied when it is another user's, or
-// cannot be written; kInvalid when its name is too long.
+// Makes a folder of ours, mode 0700 (root's can be entered by others), with all above it.  kDenied
+// when it is another user's, or cannot be written; kInvalid when its name is too long.
 Status MakeOwnFolder(const std::string& path);
 
 // ${XDG_RUNTIME_DIR:-/tmp}/muster-UID/SHORTID, made; root's can be entered by other users.
-Result<std::string> MakeRuntimeFolder(const std::string& short_id);
+// `for_all`: it serves every user, so root takes /tmp where others cannot enter $XDG_RUNTIME_DIR.
+Result<std::string> MakeRuntimeFolder(const std::string& short_id, bool for_all = false);
 
 // Clusters below StateRoot(), the newest first.  Private ones only with `private_too`.
 std::vector<FoundCluster> FindClusters(bool private_too);

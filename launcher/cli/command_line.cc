@@ -245,6 +245,9 @@ class CommandLine {
   void Init(CLI::App& app, InitCommand& init) {
     app.add_option("--config", init.file, "The cluster file")->required();
     app.add_option("--state", init.state, "The state folder (the file's state_dir)");
+    app.add_option("--user", init.users, "A user of this host who may submit jobs; may be repeated")
+        ->type_name("NAME")
+        ->check(CheckName);
   }
   void Coordinator(CLI::App& app, CoordinatorCommand& coordinator) {
     app.add_option("--config", coordinator.file, "The cluster file")->required();

@@ -104,6 +104,7 @@ struct InitCommand {
   Common common;     // `cluster` is not used.
   std::string file;  // The cluster file.
   std::string state;
+  std::vector<std::string> users;  // Who get a certificate, beside the caller.
 };
 // The parts of a cluster.
 struct CoordinatorCommand {

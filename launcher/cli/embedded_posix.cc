@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -94,6 +95,28 @@ Status MakeCertificates(const std::string& state, const ClusterDescription& clus
                  UserCredentials(owner.uid));
 }
 
+Status MakeUserCertificate(const std::string& state, const Owner& user) {
+  const std::string ca = ClusterPaths{.state = state}.Ca();
+  const auto authority = LoadAuthority(ca);
+  if (!authority.ok()) return authority.status();
+  const std::string name = UserCredentials(user.uid);
+  const auto credentials =
+      Issue(*authority, UserIdentity(user, /*is_operator=*/false), {.from = RealClock().Wall()});
+  if (!credentials.ok()) return credentials.status();
+  RETURN_IF_ERROR(SaveCredentials(ca, name, *credentials));
+  for (const std::string& file : {ca + "/" + name + ".pem", ca + "/" + name + ".key"}) {
+    if (chown(file.c_str(), user.uid, user.gid) != 0) return ErrnoStatus("chown " + file, errno);
+  }
+  // To be passed, and no more.
+  for (const auto& [path, mode] : {std::pair<std::string, mode_t>{state, 0711},
+                                   {ca, 0711},
+                                   {ca + "/ca.pem", 0644},
+                                   {DescriptionFile(state), 0644}}) {
+    if (chmod(path.c_str(), mode) != 0) return ErrnoStatus("chmod " + path, errno);
+  }
+  return {};
+}
+
 std::string NewShortId() {
   const std::string bytes = RandomBytes(4);
   return ToHex(std::as_bytes(std::span(bytes)));
@@ -151,11 +174,11 @@ Result<ClusterDescription> DescribeNode(const std::string& state) {
   } else {
     return found.status();
   }
-  auto runtime = MakeRuntimeFolder(cluster.short_id);
+  auto runtime = MakeRuntimeFolder(cluster.short_id, /*for_all=*/cluster.keeper_pid == 0);
   if (!runtime.ok()) return std::move(runtime).status();
   if (cluster.runtime == *runtime) return cluster;
   cluster.runtime = *std::move(runtime);
-  RETURN_IF_ERROR(WriteFileAtomically(DescriptionFile(state), ToJson(cluster)));
+  RETURN_IF_ERROR(WriteFileAtomically(DescriptionFile(state), ToJson(cluster), 0644));
   return cluster;
 }
 

@@ -33,6 +33,10 @@ Result<Embedded> MakeEmbedded(const EmbeddedPlan& plan);
 Status MakeCertificates(const std::string& state, const ClusterDescription& cluster,
                         const std::vector<NodeName>& nodes);
 
+// A certificate in STATE/ca for a user of this host, who alone can read it.  The authority must be
+// there.
+Status MakeUserCertificate(const std::string& state, const Owner& user);
+
 // What the keeper starts.
 std::vector<KeptPart> PartsOf(const std::string& state, const ClusterDescription& cluster);
 

@@ -1,3 +1,4 @@
+#include "launcher/cli/caller_posix.h"
 #include "launcher/cli/cli_posix.h"
 #include "launcher/cli/cluster_file.h"
 #include "launcher/cli/embedded_posix.h"
@@ -18,7 +19,21 @@ std::string NextSteps(const std::string& state, const std::string& file,
       "                muster agent --state STATE --node N --coordinator HOST:PORT\n" +
       "nodes:         ";
   for (const NodeName& node : nodes) text += " " + node;
-  return text + "\n";
+  return text + "\nusers:          muster init --config " + file + " --user NAME, then they\n" +
+         "                muster submit --cluster " + state + " JOB.yaml\n";
+}
+
+Status Certify(const InitCommand& init, const std::string& state, const ClusterDescription& cluster,
+               const std::vector<NodeName>& nodes) {
+  std::vector<Owner> users;
+  for (const std::string& user : init.users) {
+    auto owner = OwnerNamed(user);
+    if (!owner.ok()) return std::move(owner).status();
+    users.push_back(*std::move(owner));
+  }
+  RETURN_IF_ERROR(MakeCertificates(state, cluster, nodes));
+  for (const Owner& user : users) RETURN_IF_ERROR(MakeUserCertificate(state, user));
+  return {};
 }
 
 }  // namespace
@@ -37,8 +52,9 @@ int CarryOutInit(const InitCommand& init) {
   cluster->name = file->name;
   std::vector<NodeName> nodes;
   for (const NodeEntry& node : file->nodes) nodes.push_back(node.name);
-  const Status made = MakeCertificates(*state, *cluster, nodes);
-  if (!made.ok()) return Fail(made, json);
+  if (const Status made = Certify(init, *state, *cluster, nodes); !made.ok()) {
+    return Fail(made, json);
+  }
   Print(json ? ClusterJson(*state, *cluster, false) : NextSteps(*state, init.file, nodes));
   return kExitOk;
 }

@@ -47,9 +47,10 @@ Result<ClientConfig> ClientConfigOf(const std::string& state) {
   const ClusterPaths paths = {.state = state};
   auto credentials = LoadCredentials(paths.Ca(), UserCredentials(getuid()));
   if (!credentials.ok()) {
-    return std::move(credentials)
-        .status()
-        .While("no certificate for uid " + std::to_string(getuid()));
+    return Status(Code::kDenied, "no certificate for uid " + std::to_string(getuid()) + " (" +
+                                     credentials.status().message() +
+                                     "); ask whoever runs the cluster for one: `muster init --user "
+                                     "NAME` makes it");
   }
   ClientConfig config;
   config.address_file = AddressFile(state);
@@ -62,7 +63,8 @@ Result<ClientConfig> FindClient(const Common& common) {
   if (!found.ok()) return Status(Code::kUnavailable, found.status().message());
   auto config = ClientConfigOf(found->state);
   // A cluster whose keeper is dead will not come back by itself.
-  if (config.ok() && !found->alive) config->patience = std::chrono::seconds(1);
+  const bool orphan = found->cluster.keeper_pid != 0 && !found->alive;
+  if (config.ok() && orphan) config->patience = std::chrono::seconds(1);
   return config;
 }
 

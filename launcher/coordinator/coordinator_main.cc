@@ -138,7 +138,7 @@ int CoordinatorMain(const CoordinatorConfig& config) {
   auto server = CoordinatorServer::Listen(config, *credentials,
                                           before.ok() ? Split(*before, '\n')[0] : "", loop);
   if (!server.ok()) return Fail(server.status());
-  Status written = WriteFileAtomically(address_file, (*server)->address() + "\n");
+  Status written = WriteFileAtomically(address_file, (*server)->address() + "\n", 0644);
   if (!written.ok()) return Fail(written);
   Log(LogLevel::kInfo, "listens at " + (*server)->address());
 

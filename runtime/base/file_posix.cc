@@ -84,6 +84,7 @@ Status WriteFileAtomically(const std::string& path, std::string_view bytes, unsi
     const UniqueFd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
     if (!fd.valid()) return ErrnoStatus("open " + temporary, errno);
     Status written = WriteAll(fd.get(), bytes.data(), bytes.size());
+    if (written.ok() && fchmod(fd.get(), mode) != 0) written = ErrnoStatus("fchmod", errno);
     if (written.ok() && fsync(fd.get()) != 0) written = ErrnoStatus("fsync", errno);
     if (!written.ok()) {
       unlink(temporary.c_str());

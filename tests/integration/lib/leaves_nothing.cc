@@ -1,6 +1,7 @@
 // leaves_nothing PROGRAM ARGUMENTS...: runs a test that is not on GoogleTest in a Scene of its own
 // (clean_test.h), and fails if it left something behind.
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   const muster::testing::Scene scene;
+  if (chmod(scene.folder().c_str(), 0711) != 0) return 1;  // The test may become other users.
   pid_t pid = -1;
   int status = 0;
   if (posix_spawnp(&pid, argv[1], nullptr, nullptr, argv + 1, environ) != 0 ||
