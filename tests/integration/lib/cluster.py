@@ -18,8 +18,9 @@ class Refused(Exception):
 
 
 class Cluster:
-    def __init__(self, hosts, folder, slots, muster):
-        self.hosts, self.slots, self.muster = hosts, slots, muster
+    def __init__(self, hosts, folder, slots, muster, users=()):
+        """users: names, known on the head, of those who get a certificate."""
+        self.hosts, self.slots, self.muster, self.users = hosts, slots, muster, users
         self.root = os.path.join(folder, "state")
         self.folder = os.path.join(self.root, "head")
         self.config = os.path.join(self.root, "hosts.yaml")
@@ -40,7 +41,8 @@ class Cluster:
             for index in range(self.hosts.count):
                 file.write(f"  - {{name: n{index}, address: {self.hosts.address(index)}, "
                            f"slots: {self.slots}}}\n")
-        self.call("init", "--config", self.config)
+        self.call("init", "--config", self.config,
+                  *(word for user in self.users for word in ("--user", user)))
         try:
             self.start(-1)
             for index in range(self.hosts.count):
@@ -128,9 +130,10 @@ class Cluster:
     # ---- its command line -----------------------------------------------------------------------
 
     def command(self, verb, *arguments, user=None):
-        """`muster VERB` on the head; as `user` (see setpriv) if given."""
+        """`muster VERB` on the head; as if `user` had logged in there, if given."""
         which = [] if verb == "init" else ["--cluster", self.folder]
-        become = ["setpriv", *user] if user else []
+        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env",
+                  "--", "env", "--chdir=" + os.path.dirname(self.root)] if user else []
         return self.hosts.command(-1, [*become, self.muster, verb, *which, *arguments])
 
     def run(self, verb, *arguments, user=None, timeout=120):

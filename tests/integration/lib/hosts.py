@@ -33,10 +33,12 @@ def network_of(pid):
 
 
 class Hosts:
-    def __init__(self, count, rate=None):
-        """rate: shapes each host's link, as tc understands it ("1gbit"); None leaves it unshaped."""
+    def __init__(self, count, rate=None, binds=()):
+        """rate: shapes each host's link, as tc understands it ("1gbit"); None leaves it unshaped.
+        binds: pairs (what, where) of files or folders that each host sees elsewhere as well."""
         self.count = count
         self.rate = rate
+        self.binds = binds
         self.holders = {}
 
     @staticmethod
@@ -93,6 +95,10 @@ class Hosts:
         return [int(pid) for pid in os.listdir("/proc")
                 if pid.isdigit() and int(pid) != holder and network_of(pid) == here]
 
+    def bind(self, index, what, where):
+        """Shows a file or folder of this machine elsewhere, on one host."""
+        self.run(index, ["mount", "--bind", what, where], check=True)
+
     # ---- the network ----------------------------------------------------------------------------
 
     def link(self, index, state):
@@ -141,5 +147,7 @@ class Hosts:
         self._in(holder,
                  f"ip link set e{port} name eth0 && ip addr add {self.address(index)}/24 dev eth0 && "
                  "ip link set eth0 up")
+        for what, where in self.binds:
+            self.bind(index, what, where)
         if self.rate:
             self._in(holder, f"tc qdisc add dev eth0 root tbf rate {self.rate} burst 256k latency 50ms")
