@@ -26,6 +26,7 @@ class Cluster:
         self.config = os.path.join(self.root, "hosts.yaml")
         self.environment = {**os.environ, **COOKIE, "MUSTER_STATE_DIR": self.root,
                             "XDG_RUNTIME_DIR": os.path.join(folder, "run")}
+        os.chmod(folder, 0o711)  # Else root's agents, which serve all users, would take /tmp.
         os.makedirs(self.environment["XDG_RUNTIME_DIR"], mode=0o711)
         self.parts = {}  # Index of the host -> its part; -1: the coordinator.
 
