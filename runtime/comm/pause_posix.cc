@@ -1,15 +1,10 @@
 #include "runtime/comm/pause_posix.h"
 
 #include <poll.h>
-#include <sched.h>
 
 #include <ctime>
 
 namespace muster {
-
-void YieldCore() {
-  sched_yield();
-}
 
 void PauseShort() {
   const timespec pause{.tv_sec = 0, .tv_nsec = 50'000};

@@ -3,7 +3,6 @@
 
 namespace muster {
 
-void YieldCore();   // To whoever is ready to run.
 void PauseShort();  // About 0.1 ms.
 
 }  // namespace muster
