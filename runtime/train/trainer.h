@@ -89,11 +89,13 @@ class Trainer {
   Trainer(TrainOptions options, Parts parts, Layout layout, Topology topology);
 
   Status OpenMemory();
-  Status Restore();
+  // Collective.  `opened`: how OpenMemory went; if it failed on one rank, every rank fails.
+  Status Restore(const Status& opened);
+  std::int64_t StepInMemory() const;  // -1: not whole, or of another run.
   Status RestoreFromMemory(std::uint32_t source, std::uint64_t step);
   Result<std::string> RestoreFromCommitOrStart();
-  // Ok if every rank is; else every rank fails.
-  Status Agree(Status mine);
+  // Ok if every rank is and every node stands at the same step; else every rank fails.
+  Status AgreeOnStep(const Status& restored);
 
   Status Step();
   void ComputeGradients();

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <limits>
 #include <new>
 
 #include "runtime/base/check.h"
@@ -36,6 +37,10 @@ std::string OfStep(std::uint64_t step) {
   return "step " + std::to_string(step);
 }
 
+Status CouldNotStart(std::int64_t rank) {
+  return Status(Code::kAborted, "rank " + std::to_string(rank) + " could not start");
+}
+
 }  // namespace
 
 Trainer::Trainer(TrainOptions options, Parts parts, Layout layout, Topology topology)
@@ -56,16 +61,8 @@ Result<std::unique_ptr<Trainer>> Trainer::Start(TrainOptions options, Parts part
   Layout layout(parts.model.Tensors());
   std::unique_ptr<Trainer> trainer(
       new Trainer(std::move(options), std::move(parts), std::move(layout), *std::move(topology)));
-  RETURN_IF_ERROR(trainer->Agree(trainer->OpenMemory()));
-  RETURN_IF_ERROR(trainer->Restore());
+  RETURN_IF_ERROR(trainer->Restore(trainer->OpenMemory()));
   return trainer;
-}
-
-Status Trainer::Agree(Status mine) {
-  std::int64_t failed = mine.ok() ? -1 : parts_.group.rank();
-  RETURN_IF_ERROR(parts_.group.all_reduce({&failed, 1}, ReduceOp::kMax));
-  if (!mine.ok() || failed < 0) return mine;
-  return Status(Code::kAborted, "rank " + std::to_string(failed) + " could not start");
 }
 
 Status Trainer::OpenMemory() {
@@ -89,17 +86,26 @@ Status Trainer::OpenMemory() {
   return {};
 }
 
-Status Trainer::Restore() {
-  Report(link::Phase::kRestoring);
+std::int64_t Trainer::StepInMemory() const {
   const StateHeader& header = state_.header();
   const StateWord word = StateWord::Decode(header.word.load(std::memory_order_acquire));
   const bool whole = options_.from_memory && header.magic == StateHeader::kMagic &&
                      header.fingerprint == Fingerprint(facts_) &&
                      word.kind == StateWord::Kind::kStable && word.step <= options_.steps;
-  const std::int64_t mine = whole ? static_cast<std::int64_t>(word.step) : -1;
+  return whole ? static_cast<std::int64_t>(word.step) : -1;
+}
+
+Status Trainer::Restore(const Status& opened) {
+  // Few collectives: each waits for the rank that is last.
+  constexpr std::int64_t kFailed = -2;
+  if (opened.ok()) Report(link::Phase::kRestoring);
+  const std::int64_t mine = opened.ok() ? StepInMemory() : kFailed;
   std::vector<std::int64_t> by_rank(static_cast<std::size_t>(parts_.group.world_size()));
   RETURN_IF_ERROR(parts_.group.all_gather(std::as_bytes(std::span(&mine, 1)),
                                           std::as_writable_bytes(std::span(by_rank))));
+  RETURN_IF_ERROR(opened);
+  const auto failed = std::find(by_rank.begin(), by_rank.end(), kFailed);
+  if (failed != by_rank.end()) return CouldNotStart(failed - by_rank.begin());
   std::vector<std::int64_t> by_node;
   for (std::uint32_t node = 0; node < topology_.nodes(); ++node) {
     by_node.push_back(by_rank[static_cast<std::size_t>(topology_.RankAt(node, 0))]);
@@ -118,21 +124,31 @@ Status Trainer::Restore() {
       status = std::move(restored).status();
     }
   }
-  RETURN_IF_ERROR(Agree(std::move(status)));
-
-  // Every node must stand at the same step now.
-  step_ = StateWord::Decode(header.word.load(std::memory_order_acquire)).step;
-  std::int64_t bounds[] = {static_cast<std::int64_t>(step_), -static_cast<std::int64_t>(step_)};
-  RETURN_IF_ERROR(parts_.group.all_reduce(bounds, ReduceOp::kMax));
-  if (bounds[0] != -bounds[1]) {
-    return Status(Code::kDataLoss, "the nodes loaded checkpoints of different steps: " +
-                                       OfStep(static_cast<std::uint64_t>(-bounds[1])) + " and " +
-                                       OfStep(static_cast<std::uint64_t>(bounds[0])));
-  }
+  RETURN_IF_ERROR(AgreeOnStep(status));
   first_step_ = step_;
   const bool first = leader() && topology_.node() == 0;
   if (first) parts_.host.Say(how);
   Report(link::Phase::kTraining, first ? how : "");
+  return {};
+}
+
+Status Trainer::AgreeOnStep(const Status& restored) {
+  // The leader says where its node stands; the others cannot know yet.
+  constexpr auto kNothing = std::numeric_limits<std::int64_t>::min();
+  const std::int64_t rank = parts_.group.rank();
+  const StateWord word = StateWord::Decode(state_.header().word.load(std::memory_order_acquire));
+  const auto step = static_cast<std::int64_t>(word.step);
+  std::int64_t most[] = {restored.ok() ? -1 : rank, leader() ? step : kNothing,
+                         leader() ? -step : kNothing};
+  RETURN_IF_ERROR(parts_.group.all_reduce(most, ReduceOp::kMax));
+  RETURN_IF_ERROR(restored);
+  if (most[0] >= 0) return CouldNotStart(most[0]);
+  if (most[1] != -most[2]) {
+    return Status(Code::kDataLoss, "the nodes loaded checkpoints of different steps: " +
+                                       OfStep(static_cast<std::uint64_t>(-most[2])) + " and " +
+                                       OfStep(static_cast<std::uint64_t>(most[1])));
+  }
+  step_ = static_cast<std::uint64_t>(most[1]);
   return {};
 }
 

@@ -165,6 +165,13 @@ class DyingGroup final : public ProcessGroup {
   const std::uint64_t steps_;
 };
 
+class NoMemory final : public Memory {
+ public:
+  Result<Region> Get(const std::string& name, std::size_t) override {
+    return Status(Code::kExhausted, "no memory for " + name);
+  }
+};
+
 // A cluster of threads: each node has its own memory.
 struct Cluster {
   Cluster(int node_count, int ranks_per_node)
@@ -188,6 +195,7 @@ struct Cluster {
 
   int dying_rank = -1;  // Dies after `dies_after` steps; nobody waits long for it.
   std::uint64_t dies_after = 0;
+  int rank_without_memory = -1;
 
   End Train(const TrainOptions& options) {
     const std::vector<End> ends = TrainAll(options);
@@ -228,6 +236,10 @@ struct Cluster {
     const auto living = MakeThreadsGroup(rendezvous, rank, patience);
     DyingGroup dying(*living, host, dies_after);
     ProcessGroup& group = rank == dying_rank ? static_cast<ProcessGroup&>(dying) : *living;
+    NoMemory none;
+    Memory& of_node = rank == rank_without_memory
+                          ? static_cast<Memory&>(none)
+                          : memories[static_cast<std::size_t>(rank / per_node)];
     std::optional<FakeSink> sink;
     if (store != nullptr) sink.emplace(*store);
     TrainOptions mine = options;
@@ -235,7 +247,7 @@ struct Cluster {
     auto trainer = Trainer::Start(
         mine, {.model = model,
                .group = group,
-               .memory = memories[static_cast<std::size_t>(rank / per_node)],
+               .memory = of_node,
                .make_barrier =
                    [&](std::byte* memory, std::uint32_t ranks) {
                      return std::make_unique<NodeBarrier>(
@@ -356,6 +368,17 @@ TEST(Trainer, ARankThatDiesWhileGradientsTravelLeavesTheMemoryWhole) {
   const Cluster::End end = cluster.Train(kOptions);
   EXPECT_EQ(end.said.at(0), "restored step 3 from memory");
   EXPECT_EQ(end.parameters, Cluster(1, 1).Train(kOptions).parameters);
+}
+
+TEST(Trainer, OneRankWithoutMemoryStopsAllAndIsNamed) {
+  Cluster cluster(2, 2);
+  cluster.rank_without_memory = 2;
+  const auto ends = cluster.TrainAll(kOptions);
+  EXPECT_EQ(ends[2].status.code(), Code::kExhausted);
+  for (const std::size_t rank : {0U, 1U, 3U}) {
+    EXPECT_EQ(ends[rank].status.code(), Code::kAborted);
+    EXPECT_EQ(ends[rank].status.message(), "rank 2 could not start");
+  }
 }
 
 TEST(Trainer, GoesOnFromACommitInsteadOfAWholeMemoryIfToldTo) {
