@@ -136,6 +136,21 @@ def first_new_step(steps, life):
     return next((entry for entry in steps if entry[0] >= life and entry[1] > before), None)
 
 
+def await_quiet(patience):
+    """Until others leave the cores alone for half a second; False if `patience` seconds were not
+    enough."""
+    def idle():
+        with open("/proc/stat", encoding="ascii") as file:
+            return sum(map(int, file.readline().split()[4:6]))
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        before = idle()
+        time.sleep(0.5)
+        if idle() - before > 0.45 * os.cpu_count() * os.sysconf("SC_CLK_TCK"):
+            return True
+    return False
+
+
 class Place:
     """A cluster that is up, and mpirun beside it where there are namespaces."""
 
@@ -258,7 +273,7 @@ class MusterCase:
         """Did the attempt go on from where the case says?"""
         said = [s["text"] for s in story if s["attempt"] == life and "restored" in s.get("text", "")]
         if not said:
-            raise Failed(f"{self.name}: attempt {life} did not say what it restored")
+            raise Failed(f"{self.name}: attempt {life} did not say what it restored: {story}")
         return any(self.came_from in text for text in said)
 
     def keep(self, steps, killed_at, at, life):
@@ -377,15 +392,18 @@ def measure(place, options, table):
     cases = [case for case in (memory, commit, daemons, mpirun) if case]
     chosen = [case for case in cases if not options.case or options.case in case.name]
     rng = random.Random(options.seed)
+    disturbed = 0
     for number in range(options.runs):
         plan = Plan(rng)
         for case in chosen:
+            disturbed += not await_quiet(options.patience)
             while not case.run(plan):
                 plan = Plan(rng)
         chosen.reverse()
         print(f"  run {number + 1}, {plan}: "
               + ", ".join(f"{case.name} {case.seconds[-1]:.3f}" for case in cases if case in chosen),
               flush=True)
+    print(f"  {disturbed} of {options.runs * len(chosen)} runs began while others used the cores")
     peer = mpirun if mpirun in chosen else None
     for case, bound in ((memory, 0.5), (commit, 0.7), (daemons, None)):
         if case in chosen:
@@ -403,6 +421,8 @@ def main():
     parser.add_argument("--case", default="", help="only the cases whose name has this")
     parser.add_argument("--embedded", action="store_true", help="on `muster up`, without mpirun")
     parser.add_argument("--idle", type=float, default=60, help="seconds; 0: leave it out")
+    parser.add_argument("--patience", type=float, default=5,
+                        help="seconds to wait before each run until others leave the cores alone")
     parser.add_argument("--quick", action="store_true", help="3 runs, and no idle time")
     options = parser.parse_args()
     if options.quick:
