@@ -28,28 +28,6 @@ namespace {
 
 constexpr int kMoverFd = 3;
 
-int StartJobd(const std::vector<std::string>& arguments) {
-  JobdArguments jobd;
-  for (std::size_t i = 1; i + 1 < arguments.size(); i += 2) {
-    const std::string &name = arguments[i], &value = arguments[i + 1];
-    if (name == "--job") jobd.job = ParseUnsigned(value).value_or(0);
-    if (name == "--node") jobd.node = value;
-    if (name == "--socket") jobd.socket = value;
-    if (name == "--status") jobd.status = value;
-    if (name == "--logs") jobd.logs = value;
-    if (name == "--runtime") jobd.runtime = value;
-    if (name == "--shm") jobd.shm = value;
-    if (name == "--cgroup") jobd.cgroup = value;
-    if (name == "--cookie") jobd.cookie = value;
-  }
-  if (jobd.job == 0 || jobd.socket.empty()) {
-    Complain("muster jobd: agents start this, not people\n");
-    return kExitUser;
-  }
-  SetLogProcess("jobd " + jobd.node + "/" + std::to_string(jobd.job));
-  return JobdMain(jobd);
-}
-
 int Refuse(const Status& why) {
   Log(LogLevel::kError, why.message());
   return ExitStatusOf(why.code());
@@ -131,7 +109,7 @@ int StartAgent(const AgentCommand& command) {
 
 int Main(const std::vector<std::string>& arguments) {
   const std::string verb = arguments.empty() ? "" : arguments[0];
-  if (verb == "jobd") return StartJobd(arguments);
+  if (verb == "jobd") return JobdMain({arguments.begin() + 1, arguments.end()});
   if (verb == "pmix") return PmixMain({arguments.begin() + 1, arguments.end()});
   if (verb == "mover") return MoverMain(kMoverFd);
   const Parsed parsed = ParseCommandLine(arguments);

@@ -18,6 +18,7 @@
 #include "launcher/agent/session_grpc.h"
 #include "runtime/base/inbox_posix.h"
 #include "runtime/base/log.h"
+#include "runtime/base/owner_posix.h"
 
 namespace muster {
 namespace {
@@ -60,6 +61,7 @@ class Agent {
     auto credentials = LoadCredentials(config_.host.paths.Ca(), NodeCredentials(config_.host.node));
     if (!credentials.ok()) return std::move(credentials).status();
     Feed(AgentBegan{jobds_.Find()});
+    if (geteuid() != 0 || config_.host.allow_root) jobds_.KeepSpare(CallerOwner());
     OpenSession(*std::move(credentials));
     return {};
   }
@@ -79,6 +81,7 @@ class Agent {
       }
       if (closing_) Close();
     }
+    jobds_.RemoveSpare();
     return 0;
   }
 
@@ -87,13 +90,13 @@ class Agent {
     const ClusterPaths& paths = config_.host.paths;
     const NodeName& node = config_.host.node;
     const std::string runtime = paths.runtime + "/" + node;
-    for (const std::string& folder : {paths.Jobs(node), paths.state + "/logs", runtime}) {
+    for (const std::string& folder : {paths.Daemons(node), paths.Logs(), runtime}) {
       RETURN_IF_ERROR(MakeFolders(folder, 0700));
     }
     if (geteuid() != 0) return {};
     // Root's jobs may be anybody's: they pass through, and reach what is theirs.
     for (const std::string& folder : {paths.state, paths.state + "/agents", paths.Agent(node),
-                                      paths.Jobs(node), paths.state + "/logs"}) {
+                                      paths.Daemons(node), paths.Logs()}) {
       if (chmod(folder.c_str(), 0711) != 0) return ErrnoStatus("chmod " + folder, errno);
     }
     if (chmod(runtime.c_str(), 01733) != 0) return ErrnoStatus("chmod " + runtime, errno);

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -10,12 +11,15 @@
 
 #include <cerrno>
 #include <cstring>
+#include <span>
 
 #include "launcher/agent/node_posix.h"
 #include "launcher/agent/reach_posix.h"
 #include "runtime/base/containment_posix.h"
+#include "runtime/base/jobd_arguments.h"
 #include "runtime/base/log.h"
 #include "runtime/base/text.h"
+#include "runtime/base/tls_openssl.h"
 #include "runtime/base/wire.h"
 
 namespace muster {
@@ -23,8 +27,13 @@ namespace {
 
 constexpr int kFailedToStart = 125;
 
-std::string RecordFile(const JobdHost& host, JobId job) {
-  return host.paths.Job(host.node, job) + "/record";
+std::string RecordFile(const JobdHost& host, const DaemonId& id) {
+  return host.paths.Daemon(host.node, id) + "/record";
+}
+
+DaemonId NewDaemonId() {
+  const std::string bytes = RandomBytes(4);
+  return ToHex(std::as_bytes(std::span(bytes.data(), bytes.size())));
 }
 
 std::string CookieEntry(const std::string& cookie) {
@@ -42,28 +51,27 @@ Status MakeOwned(const std::string& folder, const Owner& owner) {
 // Everything that the child needs, made before the fork.
 class ChildPlan {
  public:
-  ChildPlan(const JobdHost& host, const StartAttempt& order, const JobdRecord& record) {
+  ChildPlan(const JobdHost& host, const Owner& owner, const JobdRecord& record) {
     const ClusterPaths& paths = host.paths;
-    const JobId job = order.job;
-    arguments_ = {"muster",    "jobd",
-                  "--job",     std::to_string(job),
-                  "--node",    host.node,
-                  "--socket",  paths.JobdSocket(host.node, job),
-                  "--status",  paths.JobStatus(host.node, job),
-                  "--logs",    paths.JobLogs(job),
-                  "--runtime", paths.JobRuntime(host.node, job),
-                  "--shm",     paths.JobShm(host.node, job),
-                  "--cookie",  record.cookie,
-                  "--cgroup",  record.group};
+    arguments_ = {"muster", "jobd"};
+    for (std::string& word : ToWords({.node = host.node,
+                             .socket = paths.DaemonSocket(host.node, record.id),
+                             .status = paths.DaemonStatus(host.node, record.id),
+                             .logs = paths.Logs(),
+                             .shm = paths.DaemonShm(host.node, record.id),
+                             .cgroup = record.group,
+                             .cookie = record.cookie})) {
+      arguments_.push_back(std::move(word));
+    }
     environment_ = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                    "HOME=" + order.owner.home,
-                    "USER=" + order.owner.user,
-                    "LOGNAME=" + order.owner.user,
+                    "HOME=" + owner.home,
+                    "USER=" + owner.user,
+                    "LOGNAME=" + owner.user,
                     "MUSTER_CLUSTER_COOKIE=" + paths.short_id,
                     CookieEntry(record.cookie)};
-    groups_.assign(order.owner.groups.begin(), order.owner.groups.end());
-    uid_ = order.owner.uid;
-    gid_ = order.owner.gid;
+    groups_.assign(owner.groups.begin(), owner.groups.end());
+    uid_ = owner.uid;
+    gid_ = owner.gid;
     for (std::string& argument : arguments_) argv_.push_back(argument.data());
     for (std::string& entry : environment_) envp_.push_back(entry.data());
     argv_.push_back(nullptr);
@@ -125,54 +133,40 @@ Status Prepare(const JobdHost& host, pid_t pid, JobdRecord& record) {
   if (!record.group.empty()) {
     const Status entered = EnterGroup(record.group, pid);
     if (!entered.ok()) {  // Contained by its cookie then.
-      Log(LogLevel::kWarning, "job=" + std::to_string(record.job) + " " + entered.message());
+      Log(LogLevel::kWarning, "daemon=" + record.id + " " + entered.message());
       RETURN_IF_ERROR(RemoveGroup(record.group));
       record.group.clear();
     }
   }
-  return WriteFileAtomically(RecordFile(host, record.job), EncodeWire(record));
-}
-
-// A group for a new jobd.  One that was killed stays deadly: whoever is born into it, or below it,
-// dies at once (seen on Linux 6.18).  So what containment killed is removed first.
-std::string FreshGroup(const std::string& cookie, const Owner& owner) {
-  const std::string name = "muster-" + cookie;
-  std::string group = MakeGroup(name, owner.uid, owner.gid);
-  if (!RemoveGroup(group).ok()) return group;  // Somebody is in it still.
-  return MakeGroup(name, owner.uid, owner.gid);
+  return ReplaceFile(RecordFile(host, record.id), EncodeWire(record));
 }
 
 }  // namespace
 
-Result<JobdProcess> StartJobd(const JobdHost& host, const StartAttempt& order) {
-  RETURN_IF_ERROR(MayStart(host, order.owner));
+Result<JobdProcess> StartJobd(const JobdHost& host, const Owner& owner) {
+  RETURN_IF_ERROR(MayStart(host, owner));
   const ClusterPaths& paths = host.paths;
-  // The record is the agent's: its next life trusts it.  What is in these is the owner's.
-  const std::string record_folder = paths.Job(host.node, order.job);
-  RETURN_IF_ERROR(MakeFolders(record_folder));
-  if (geteuid() == 0 && chmod(record_folder.c_str(), 0711) != 0) {
-    return ErrnoStatus("chmod " + record_folder, errno);
-  }
-  const std::vector<std::string> owned = {
-      paths.JobOwn(host.node, order.job), paths.JobLogs(order.job),
-      paths.JobRuntime(host.node, order.job), paths.JobShm(host.node, order.job)};
-  for (const std::string& folder : owned) RETURN_IF_ERROR(MakeOwned(folder, order.owner));
-  RETURN_IF_ERROR(CheckReach(order.owner, owned));
   JobdProcess jobd;
   JobdRecord& record = jobd.record;
-  record = {.job = order.job,
-            .boot_id = host.boot_id,
-            .uid = order.owner.uid,
-            .grace_ms = order.grace_ms,
-            .cookie = paths.JobCookie(host.node, order.job)};
-  record.group = FreshGroup(record.cookie, order.owner);
-  const std::string log_file = paths.Job(host.node, order.job) + "/jobd.log";
+  record = {.boot_id = host.boot_id, .uid = owner.uid, .id = NewDaemonId()};
+  record.cookie = paths.JobCookie(host.node, record.id);
+  const std::string folder = paths.Daemon(host.node, record.id);
+  // The record is the agent's: its next life trusts it.  What is in these is the owner's.
+  RETURN_IF_ERROR(MakeFolders(folder));
+  if (geteuid() == 0 && chmod(folder.c_str(), 0711) != 0) return ErrnoStatus("chmod", errno);
+  const std::vector<std::string> owned = {paths.DaemonOwn(host.node, record.id),
+                                          paths.DaemonShm(host.node, record.id)};
+  for (const std::string& own : owned) RETURN_IF_ERROR(MakeOwned(own, owner));
+  RETURN_IF_ERROR(
+      CheckReach(owner, {owned[0], owned[1], paths.runtime + "/" + host.node, paths.Logs()}));
+  record.group = MakeGroup("muster-" + record.cookie, owner.uid, owner.gid);
+  const std::string log_file = folder + "/jobd.log";
   const UniqueFd log(open(log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!log.valid()) return ErrnoStatus("open " + log_file, errno);
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus("pipe", errno);
   UniqueFd wait_end(ends[0]), go_end(ends[1]);
-  const ChildPlan plan(host, order, record);
+  const ChildPlan plan(host, owner, record);
   const pid_t pid = fork();
   if (pid < 0) return ErrnoStatus("fork", errno);
   if (pid == 0) {
@@ -191,18 +185,24 @@ Result<JobdProcess> StartJobd(const JobdHost& host, const StartAttempt& order) {
   return jobd;
 }
 
-std::vector<FoundJob> FindJobs(const JobdHost& host) {
-  std::vector<FoundJob> found;
-  DIR* dir = opendir(host.paths.Jobs(host.node).c_str());
+Status GiveJob(const JobdHost& host, const StartAttempt& order, JobdRecord& record) {
+  RETURN_IF_ERROR(MakeOwned(host.paths.JobLogs(order.job), order.owner));
+  record.job = order.job;
+  record.grace_ms = order.grace_ms;
+  return ReplaceFile(RecordFile(host, record.id), EncodeWire(record));
+}
+
+std::vector<FoundDaemon> FindDaemons(const JobdHost& host) {
+  std::vector<FoundDaemon> found;
+  DIR* dir = opendir(host.paths.Daemons(host.node).c_str());
   if (dir == nullptr) return found;
   while (const dirent* entry = readdir(dir)) {
-    const auto job = ParseUnsigned(entry->d_name);
-    if (!job) continue;
-    found.push_back({.job = *job});
-    const auto bytes = ReadFile(RecordFile(host, *job));
+    if (entry->d_name[0] == '.') continue;
+    found.push_back({.id = entry->d_name});
+    const auto bytes = ReadFile(RecordFile(host, found.back().id));
     if (!bytes.ok()) continue;
     auto record = DecodeWire<JobdRecord>(*bytes);
-    if (record.ok() && record->boot_id == host.boot_id && record->job == *job) {
+    if (record.ok() && record->boot_id == host.boot_id && record->id == found.back().id) {
       found.back().record = *std::move(record);
     }
   }
@@ -224,20 +224,27 @@ bool ContainRound(const JobdRecord& record) {
                    {}) == 0;
 }
 
-Status SweepTraces(const JobdHost& host, JobId job, const std::optional<JobdRecord>& record) {
+Status SweepTraces(const JobdHost& host, const DaemonId& id, const std::string& group) {
   const ClusterPaths& paths = host.paths;
-  if (record) RETURN_IF_ERROR(RemoveGroup(record->group));
-  RETURN_IF_ERROR(RemoveTree(paths.JobdSocket(host.node, job)));
-  RETURN_IF_ERROR(RemoveTree(paths.JobRuntime(host.node, job)));
-  RETURN_IF_ERROR(RemoveTree(paths.JobShm(host.node, job)));
-  return RemoveTree(paths.Job(host.node, job));  // Last: it is how a later life finds the rest.
+  RETURN_IF_ERROR(RemoveGroup(group));
+  RETURN_IF_ERROR(RemoveTree(paths.DaemonSocket(host.node, id)));
+  RETURN_IF_ERROR(RemoveTree(paths.DaemonShm(host.node, id)));
+  return RemoveTree(paths.Daemon(host.node, id));  // Last: it is how a later life finds the rest.
 }
 
-JobdRecord GuessRecord(const JobdHost& host, JobId job, std::uint32_t uid) {
-  return {.job = job,
-          .boot_id = host.boot_id,
-          .uid = uid,
-          .cookie = host.paths.JobCookie(host.node, job)};
+void RemoveDaemon(const JobdHost& host, const FoundDaemon& found) {
+  constexpr int kMostRounds = 500;
+  constexpr int kPauseMs = 2;
+  Status swept;
+  for (int round = 0; round < kMostRounds; ++round) {
+    if (!found.record || ContainRound(*found.record)) {
+      waitpid(-1, nullptr, WNOHANG);
+      swept = SweepTraces(host, found.id, found.record ? found.record->group : "");
+      if (swept.ok()) return;
+    }
+    poll(nullptr, 0, kPauseMs);  // For the kernel to end what was killed.
+  }
+  Log(LogLevel::kError, "daemon=" + found.id + " is not removed yet: " + swept.message());
 }
 
 }  // namespace muster

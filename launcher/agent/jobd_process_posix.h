@@ -28,30 +28,34 @@ struct JobdProcess {
   UniqueFd pidfd;
 };
 
-// Makes the job's folders, forks, writes the record, and only then lets the child become the job
-// daemon, as the owner, in a session and a containment group of its own.
+// Makes its folders, forks, writes the record, and only then lets the child become a job daemon
+// without a job, as the owner, in a session and a containment group of its own.
 //
-// The child waits for a byte on a pipe: if this process dies before the record is safe, the child
+// The child waits for a byte on a pipe: if this process dies before the record is there, the child
 // sees the pipe's end and leaves.  kDenied: root is not allowed, or the ids cannot be taken.
-Result<JobdProcess> StartJobd(const JobdHost& host, const StartAttempt& order);
+Result<JobdProcess> StartJobd(const JobdHost& host, const Owner& owner);
 
-// Every job with a folder on this node, with its record if that can be read and is of this boot.
-struct FoundJob {
-  JobId job = 0;
+// Before its first order is sent: the record says whose it is, and the job has a folder of logs.
+Status GiveJob(const JobdHost& host, const StartAttempt& order, JobdRecord& record);
+
+// Every job daemon with a folder on this node, with its record if that can be read and is of this
+// boot.
+struct FoundDaemon {
+  DaemonId id;
   std::optional<JobdRecord> record;
 };
-std::vector<FoundJob> FindJobs(const JobdHost& host);
+std::vector<FoundDaemon> FindDaemons(const JobdHost& host);
 
 // Opens the process that the record names; nothing when it is gone, even if its pid was reused.
 std::optional<JobdProcess> OpenJobd(const JobdRecord& record);
 
-// One round of killing all of a job on this node; true when nothing of it was found alive.
+// One round of killing all that the job daemon started, and itself; true when nothing was found.
 bool ContainRound(const JobdRecord& record);
 
 // Removes the record, the sockets and folders, and the containment group; the logs stay.
-Status SweepTraces(const JobdHost& host, JobId job, const std::optional<JobdRecord>& record);
+Status SweepTraces(const JobdHost& host, const DaemonId& id, const std::string& group);
 
-// What JobdRecord holds of a job whose record is lost: enough to contain it.
-JobdRecord GuessRecord(const JobdHost& host, JobId job, std::uint32_t uid);
+// For what is neither a job's nor worth waiting long for: contains and sweeps it, within a second.
+void RemoveDaemon(const JobdHost& host, const FoundDaemon& found);
 
 }  // namespace muster

@@ -29,67 +29,92 @@ std::string Named(JobId job) {
 
 LocalJobds::LocalJobds(JobdHost host, std::function<void(AgentEvent)> on_event,
                        std::function<void(const Report&)> on_report)
-    : host_(std::move(host)), on_event_(std::move(on_event)), on_report_(std::move(on_report)) {}
+    : host_(std::move(host)),
+      on_event_(std::move(on_event)),
+      on_report_(std::move(on_report)),
+      spare_(host_) {}
 
 std::vector<JobId> LocalJobds::Find() {
   std::vector<JobId> adopted;
-  std::set<JobId> known;
-  for (FoundJob& found : FindJobs(host_)) {
-    if (found.record) {
-      known.insert(found.job);
-      adopted.push_back(found.job);
-      jobs_[found.job].record = std::move(found.record);
+  std::set<std::string> known;
+  for (FoundDaemon& found : FindDaemons(host_)) {
+    const bool counts = found.record && found.record->job != 0;
+    // Twice the same job: the older one was contained before the younger was started.
+    if (counts && (OpenJobd(*found.record) || !jobs_.contains(found.record->job))) {
+      known.insert(found.record->cookie);
+      const JobId job = found.record->job;
+      if (jobs_.contains(job)) RemoveDaemon(host_, {jobs_[job].record->id, jobs_[job].record});
+      if (!jobs_.contains(job)) adopted.push_back(job);
+      jobs_[job].record = std::move(found.record);
       continue;
     }
-    // Of another boot, or cut short before the daemon was let loose: nothing of it counts.
-    const Status swept = SweepTraces(host_, found.job, std::nullopt);
-    if (!swept.ok()) Log(LogLevel::kError, Named(found.job) + swept.message());
+    // A spare, of another boot, or cut short before the daemon was let loose: nothing of it counts.
+    RemoveDaemon(host_, found);
   }
   KillOrphans(known);
   return adopted;
 }
 
-void LocalJobds::KillOrphans(const std::set<JobId>& known) {
+void LocalJobds::KillOrphans(const std::set<std::string>& known_cookies) {
   constexpr int kMostRounds = 1000;
-  const std::string prefix = host_.paths.short_id + "-" + host_.node + "-";
+  const std::string prefix = host_.paths.JobCookie(host_.node, "");
   for (int round = 0; round < kMostRounds; ++round) {
     bool clean = true;
-    for (const Orphan& orphan : JobCarriers(prefix)) {
-      if (known.contains(orphan.job) || !StartOf(orphan.pid)) continue;
+    for (const Carrier& carrier : JobCarriers(prefix)) {
+      if (known_cookies.contains(carrier.cookie) || !StartOf(carrier.pid)) continue;
       clean = false;
-      Log(LogLevel::kWarning, Named(orphan.job) + "pid=" + std::to_string(orphan.pid) +
-                                  " carries its cookie, but there is no record: killing it");
-      kill(static_cast<pid_t>(orphan.pid), SIGKILL);
+      Log(LogLevel::kWarning, "pid=" + std::to_string(carrier.pid) + " carries " + carrier.cookie +
+                                  ", of which there is no record: killing it");
+      kill(static_cast<pid_t>(carrier.pid), SIGKILL);
     }
     if (clean) return;
     poll(nullptr, 0, 5);  // For the kernel to end what was killed.
   }
 }
 
+void LocalJobds::KeepSpare(const Owner& owner) {
+  spare_.Want(owner, TimePoint::min());
+}
+
 // ---- effects ------------------------------------------------------------------------------------
 
 void LocalJobds::Spawn(const StartAttempt& order) {
   Local& local = jobs_[order.job];
+  if (local.record) RemoveDaemon(host_, {local.record->id, local.record});  // A dead one of before.
   local = Local();
-  auto started = StartJobd(host_, order);
   const TimePoint now = RealClock().Now();
-  if (started.ok()) {
-    Adopt(local, *std::move(started), now);
-    Tell(order.job, order);
-    return;
-  }
-  Log(LogLevel::kError, Named(order.job) + started.status().message());
-  local.record = GuessRecord(host_, order.job, order.owner.uid);
+  const Status spawned = SpawnOne(order, local, now);
+  spare_.Want(order.owner, now + kSpareAfterStart);
+  if (spawned.ok()) return Tell(order.job, order);
+  Log(LogLevel::kError, Named(order.job) + spawned.message());
   local.failed = JobdStatus{.job = order.job, .attempt = order.attempt};
-  local.failed->cause = {
-      .kind = CauseKind::kLaunch, .node = host_.node, .text = started.status().message()};
+  local.failed->cause = {.kind = CauseKind::kLaunch, .node = host_.node, .text = spawned.message()};
+}
+
+Status LocalJobds::SpawnOne(const StartAttempt& order, Local& local, TimePoint now) {
+  std::optional<SpareJobd::Taken> taken = spare_.Take(order.owner);
+  if (!taken) {
+    Result<JobdProcess> started = StartJobd(host_, order.owner);
+    if (!started.ok()) return std::move(started).status();
+    taken.emplace(SpareJobd::Taken{*std::move(started), std::nullopt});
+  }
+  if (Status given = GiveJob(host_, order, taken->process.record); !given.ok()) {
+    RemoveDaemon(host_, {taken->process.record.id, taken->process.record});
+    return given;
+  }
+  Adopt(local, std::move(taken->process), now);
+  if (!taken->link) return {};
+  local.link.emplace(*std::move(taken->link));
+  local.connecting = false;
+  local.connected = true;
+  return {};
 }
 
 void LocalJobds::Attach(JobId job) {
   Local& local = jobs_[job];
   auto process = local.record ? OpenJobd(*local.record) : std::nullopt;
   if (process) return Adopt(local, *std::move(process), RealClock().Now());
-  local.failed = StatusFromFile(job);
+  local.failed = StatusFromFile(local.record);
 }
 
 void LocalJobds::Adopt(Local& local, JobdProcess process, TimePoint now) {
@@ -111,7 +136,6 @@ void LocalJobds::Tell(JobId job, const Order& order) {
 
 void LocalJobds::Contain(JobId job) {
   Local& local = jobs_[job];
-  if (!local.record) local.record = GuessRecord(host_, job, geteuid());
   local.containing = true;
   local.next_round = RealClock().Now();
 }
@@ -126,6 +150,7 @@ void LocalJobds::Sweep(JobId job) {
 
 std::vector<LocalJobds::Interest> LocalJobds::Interests() const {
   std::vector<Interest> interests;
+  for (const int fd : spare_.Interests()) interests.push_back({.fd = fd});
   for (const auto& [job, local] : jobs_) {
     if (local.process) interests.push_back({.fd = local.process->pidfd.get()});
     if (local.link) interests.push_back({local.link->fd(), local.link->wants_to_write()});
@@ -134,9 +159,9 @@ std::vector<LocalJobds::Interest> LocalJobds::Interests() const {
 }
 
 TimePoint LocalJobds::NextDeadline() const {
-  TimePoint next = TimePoint::max();
+  TimePoint next = spare_.NextDeadline();
   for (const auto& [job, local] : jobs_) {
-    if (local.failed) return TimePoint::min();
+    if (local.failed || local.connected) return TimePoint::min();
     if (local.connecting) next = std::min(next, local.next_try);
     if (local.containing || local.sweeping) next = std::min(next, local.next_round);
   }
@@ -144,6 +169,7 @@ TimePoint LocalJobds::NextDeadline() const {
 }
 
 void LocalJobds::Advance(TimePoint now) {
+  spare_.Advance(now);
   std::vector<JobId> all;
   for (const auto& [job, local] : jobs_) all.push_back(job);
   // An event may add jobs, or end one.
@@ -152,6 +178,7 @@ void LocalJobds::Advance(TimePoint now) {
     if (found == jobs_.end()) continue;
     Local& local = found->second;
     if (local.failed) Exited(job, local, *std::exchange(local.failed, std::nullopt));
+    if (std::exchange(local.connected, false)) on_event_(JobdConnected{job});
     if (local.connecting && local.next_try <= now) Connect(job, local, now);
     if (local.link) Talk(job, local, now);
     if (local.process) CheckExit(job, local);
@@ -162,7 +189,8 @@ void LocalJobds::Advance(TimePoint now) {
 }
 
 void LocalJobds::Connect(JobId job, Local& local, TimePoint now) {
-  auto link = JobdLink::Connect(host_.paths.JobdSocket(host_.node, job), local.record->uid);
+  auto link =
+      JobdLink::Connect(host_.paths.DaemonSocket(host_.node, local.record->id), local.record->uid);
   if (link.ok()) {
     local.link.emplace(*std::move(link));
     local.connecting = false;
@@ -203,7 +231,7 @@ void LocalJobds::Talk(JobId job, Local& local, TimePoint now) {
 void LocalJobds::CheckExit(JobId job, Local& local) {
   if (!Readable(local.process->pidfd.get())) return;
   waitpid(static_cast<pid_t>(local.record->pid), nullptr, WNOHANG);  // An adopted one is no child.
-  Exited(job, local, StatusFromFile(job));
+  Exited(job, local, StatusFromFile(local.record));
 }
 
 void LocalJobds::Exited(JobId job, Local& local, JobdStatus last) {
@@ -218,23 +246,26 @@ void LocalJobds::RunRounds(JobId job, Local& local, TimePoint now) {
   local.next_round = now + local.round_pause;
   local.round_pause = std::min(local.round_pause * 2, kLongestRoundPause);
   if (local.containing) {
-    if (!ContainRound(*local.record)) return;
+    if (local.record && !ContainRound(*local.record)) return;
     local.containing = false;
     local.round_pause = kRoundPause;
     return on_event_(JobContained{job});
   }
-  const Status swept = SweepTraces(host_, job, local.record);
+  Status swept;
+  if (local.record) swept = SweepTraces(host_, local.record->id, local.record->group);
   if (!swept.ok()) {
     // Such as a group that the kernel has not emptied yet.
     Log(LogLevel::kDebug, Named(job) + swept.message());
     return;
   }
   jobs_.erase(job);
+  spare_.Hurry(now + kSpareAfterEnd);
   on_event_(JobSwept{job});
 }
 
-JobdStatus LocalJobds::StatusFromFile(JobId job) const {
-  const auto bytes = ReadFile(host_.paths.JobStatus(host_.node, job));
+JobdStatus LocalJobds::StatusFromFile(const std::optional<JobdRecord>& record) const {
+  if (!record) return {};
+  const auto bytes = ReadFile(host_.paths.DaemonStatus(host_.node, record->id));
   if (!bytes.ok()) return {};
   const auto file = DecodeWire<StatusFile>(*bytes);
   return file.ok() ? file->status : JobdStatus{};

@@ -13,6 +13,7 @@
 #include "launcher/agent/agent.h"
 #include "launcher/agent/jobd_link_posix.h"
 #include "launcher/agent/jobd_process_posix.h"
+#include "launcher/agent/spare_posix.h"
 #include "runtime/base/clock.h"
 
 namespace muster {
@@ -24,8 +25,14 @@ class LocalJobds {
   LocalJobds(JobdHost host, std::function<void(AgentEvent)> on_event,
              std::function<void(const Report&)> on_report);
 
-  // Looks what an earlier life left: kills what has no record of this boot, and returns the rest.
+  // Looks what an earlier life left: kills what has no job or no record of this boot, and returns
+  // the rest.
   std::vector<JobId> Find();
+
+  // Keeps a job daemon in reserve for jobs of this owner, from the start.
+  void KeepSpare(const Owner& owner);
+  // For the end of the agent.
+  void RemoveSpare() { spare_.Remove(); }
 
   // The effects of agent.h.
   void Spawn(const StartAttempt& order);
@@ -56,6 +63,9 @@ class LocalJobds {
   static constexpr Duration kRoundPause = std::chrono::milliseconds(4);
   static constexpr Duration kLongestRoundPause = std::chrono::milliseconds(500);
   static constexpr Duration kPatience = std::chrono::seconds(30);
+  // The next spare: not while a job starts.
+  static constexpr Duration kSpareAfterStart = std::chrono::seconds(1);
+  static constexpr Duration kSpareAfterEnd = std::chrono::milliseconds(10);
 
   struct Local {
     std::optional<JobdProcess> process;
@@ -64,6 +74,7 @@ class LocalJobds {
     std::vector<Order> unsent;         // Told before the connection stood.
     std::optional<JobdStatus> failed;  // It could not be started; to be said.
     bool connecting = false;
+    bool connected = false;        // As a spare; to be said.
     Duration pause = kFirstPause;  // Between two tries to connect.
     TimePoint next_try, give_up;
     bool containing = false, sweeping = false;
@@ -71,19 +82,21 @@ class LocalJobds {
     TimePoint next_round;
   };
 
+  Status SpawnOne(const StartAttempt& order, Local& local, TimePoint now);
   void Adopt(Local& local, JobdProcess process, TimePoint now);
   void CheckExit(JobId job, Local& local);
   void Exited(JobId job, Local& local, JobdStatus last);
   void Connect(JobId job, Local& local, TimePoint now);
   void Talk(JobId job, Local& local, TimePoint now);
   void RunRounds(JobId job, Local& local, TimePoint now);
-  void KillOrphans(const std::set<JobId>& known);
-  JobdStatus StatusFromFile(JobId job) const;
+  void KillOrphans(const std::set<std::string>& known_cookies);
+  JobdStatus StatusFromFile(const std::optional<JobdRecord>& record) const;
 
   const JobdHost host_;
   const std::function<void(AgentEvent)> on_event_;
   const std::function<void(const Report&)> on_report_;
   std::map<JobId, Local> jobs_;
+  SpareJobd spare_;
 };
 
 }  // namespace muster

@@ -7,7 +7,6 @@
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -85,22 +84,18 @@ std::optional<std::uint64_t> StartOf(std::int64_t pid) {
   return ParseUnsigned(fields[19]);
 }
 
-std::vector<Orphan> JobCarriers(const std::string& cookie_prefix) {
-  const std::string entry = "MUSTER_JOB_COOKIE=" + cookie_prefix;
-  std::vector<Orphan> found;
+std::vector<Carrier> JobCarriers(const std::string& cookie_prefix) {
+  const std::string name = "MUSTER_JOB_COOKIE=", entry = name + cookie_prefix;
+  std::vector<Carrier> found;
   DIR* dir = opendir("/proc");
   if (dir == nullptr) return found;
   while (const dirent* process = readdir(dir)) {
     const auto pid = ParseSigned(process->d_name);
     if (!pid) continue;
-    const std::string folder = std::string("/proc/") + process->d_name;
-    const auto environment = ReadFile(folder + "/environ");
-    struct stat info {};
-    if (!environment.ok() || stat(folder.c_str(), &info) != 0) continue;
+    const auto environment = ReadFile(std::string("/proc/") + process->d_name + "/environ");
+    if (!environment.ok()) continue;
     for (const std::string& variable : Split(*environment, '\0')) {
-      if (variable.rfind(entry, 0) != 0) continue;
-      const auto job = ParseUnsigned(std::string_view(variable).substr(entry.size()));
-      if (job) found.push_back({.pid = *pid, .job = *job, .uid = info.st_uid});
+      if (variable.rfind(entry, 0) == 0) found.push_back({*pid, variable.substr(name.size())});
     }
   }
   closedir(dir);

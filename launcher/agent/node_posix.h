@@ -23,13 +23,13 @@ std::uint32_t CpuCount();
 // When the process began, in clock ticks since boot; nothing for one that is dead or a zombie.
 std::optional<std::uint64_t> StartOf(std::int64_t pid);
 
-struct Orphan {
+// A process that carries a MUSTER_JOB_COOKIE.
+struct Carrier {
   std::int64_t pid = 0;
-  JobId job = 0;
-  std::uint32_t uid = 0;
+  std::string cookie;
 };
 
-// Processes that carry the cookie of a job of this node ("PREFIX" and the job's number).
-std::vector<Orphan> JobCarriers(const std::string& cookie_prefix);
+// Those whose cookie begins so: all that job daemons of this node started.
+std::vector<Carrier> JobCarriers(const std::string& cookie_prefix);
 
 }  // namespace muster

@@ -10,13 +10,6 @@
 
 namespace muster {
 
-// The caller's real ids and groups.
-Owner CallerOwner();
-
-// A user of this host: the ids and groups that a login gives.  kInvalid: there is none of that
-// name.
-Result<Owner> OwnerNamed(const std::string& user);
-
 // For `run`: the caller's environment, working directory, umask and resource limits.
 Result<Program> CallerProgram(const std::vector<std::string>& argv);
 

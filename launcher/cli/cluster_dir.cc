@@ -6,7 +6,7 @@ namespace muster {
 namespace {
 
 constexpr std::size_t kLongestSocketPath = 100;  // The kernel takes 107.
-constexpr JobId kHighJob = 9'999'999;
+constexpr const char* kAnyDaemon = "01234567";
 
 }  // namespace
 
@@ -72,7 +72,7 @@ std::string EmbeddedYaml(const ClusterDescription& cluster) {
 }
 
 Status CheckSocketPaths(const ClusterPaths& paths, const NodeName& longest_node) {
-  const std::string socket = paths.JobdSocket(longest_node, kHighJob);
+  const std::string socket = paths.DaemonSocket(longest_node, kAnyDaemon);
   if (socket.size() <= kLongestSocketPath) return {};
   return Status(Code::kInvalid,
                 "the path of a socket would be too long: " + socket + " has " +

@@ -11,7 +11,7 @@
 #include <cerrno>
 #include <span>
 
-#include "launcher/cli/caller_posix.h"
+#include "runtime/base/owner_posix.h"
 #include "runtime/base/text.h"
 #include "runtime/base/tls_openssl.h"
 

@@ -1,10 +1,10 @@
-#include "launcher/cli/caller_posix.h"
 #include "launcher/cli/cli_posix.h"
 #include "launcher/cli/cluster_file.h"
 #include "launcher/cli/embedded_posix.h"
 #include "launcher/cli/exit_status.h"
 #include "launcher/cli/render.h"
 #include "launcher/cli/terminal_posix.h"
+#include "runtime/base/owner_posix.h"
 
 namespace muster {
 namespace {

@@ -18,6 +18,7 @@
 #include "launcher/cli/terminal_posix.h"
 #include "runtime/base/env_posix.h"
 #include "runtime/base/inbox_posix.h"
+#include "runtime/base/owner_posix.h"
 #include "runtime/base/text.h"
 
 namespace muster {

@@ -11,6 +11,7 @@
 #include "launcher/cli/render.h"
 #include "launcher/cli/request.h"
 #include "launcher/cli/terminal_posix.h"
+#include "runtime/base/owner_posix.h"
 #include "runtime/base/text.h"
 
 namespace muster {

@@ -62,6 +62,7 @@ void AgentSocket::OnAccept(evconnlistener*, evutil_socket_t fd, sockaddr*, int, 
                                   [self](const std::string& why) {
                                     Log(LogLevel::kInfo, "the agent is gone: " + why);
                                     self->agent_.reset();
+                                    self->callbacks_.detached();
                                   }});
   self->callbacks_.attached();
 }

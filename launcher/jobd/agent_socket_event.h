@@ -21,6 +21,7 @@ class AgentSocket {
  public:
   struct Callbacks {
     std::function<void()> attached;
+    std::function<void()> detached;  // Not when another agent took its place.
     std::function<void(const Order&)> order;
   };
 

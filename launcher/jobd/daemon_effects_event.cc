@@ -10,7 +10,9 @@
 #include "launcher/jobd/rank_environment.h"
 #include "runtime/base/env_posix.h"
 #include "runtime/base/log.h"
+#include "runtime/base/status_file.h"
 #include "runtime/base/text.h"
+#include "runtime/base/wire.h"
 
 namespace muster {
 namespace {
@@ -140,7 +142,12 @@ void Daemon::Do(const SendPeer& effect) {
 }
 
 void Daemon::Do(const TellAgent&) {
-  status_file_.Write({.status = state_.status, .ranks = ranks_.Records()});
+  std::string bytes = EncodeWire(StatusFile{state_.status, ranks_.Records()});
+  if (bytes != status_bytes_) {
+    const Status written = ReplaceFile(arguments_.status, bytes);
+    if (!written.ok()) Log(LogLevel::kError, written.message());
+    if (written.ok()) status_bytes_ = std::move(bytes);
+  }
   agent_.Send(state_.status);
 }
 
@@ -178,10 +185,8 @@ void Daemon::SweepTraces() {
   while (waitpid(-1, nullptr, 0) > 0) {
   }
   ranks_.RemoveGroups();
-  for (const std::string& folder : {arguments_.runtime, arguments_.shm}) {
-    const Status removed = RemoveTree(folder);
-    if (!removed.ok()) Log(LogLevel::kWarning, removed.message());
-  }
+  const Status removed = RemoveTree(arguments_.shm);
+  if (!removed.ok()) Log(LogLevel::kWarning, removed.message());
 }
 
 }  // namespace muster

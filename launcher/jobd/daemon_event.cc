@@ -15,8 +15,8 @@ namespace muster {
 namespace {
 
 constexpr timeval kPollInterval{.tv_sec = 0, .tv_usec = 1000};
-// The ranks have MPI up: nobody is in a hurry any more.
-constexpr timeval kSpareAfterMpi{.tv_sec = 0, .tv_usec = 20000};
+// The ranks have MPI up, and a program that ends at once has ended: nobody is in a hurry any more.
+constexpr timeval kSpareAfterMpi{.tv_sec = 0, .tv_usec = 300000};
 constexpr timeval kIdleMax{.tv_sec = 60, .tv_usec = 0};
 // Open MPI's start-up: the exchange of addresses, then a barrier.
 constexpr std::uint32_t kStartFences = 2;
@@ -48,9 +48,9 @@ std::string Told(const Cause& cause) {
 Daemon::Daemon(event_base* base, const JobdArguments& arguments)
     : base_(base),
       arguments_(arguments),
-      status_file_(arguments.status),
       ranks_(arguments.node, arguments.logs, arguments.cgroup),
-      agent_(base, {.attached = [this] { Do(TellAgent{}); },
+      agent_(base, {.attached = [this] { Attached(); },
+                    .detached = [this] { Detached(); },
                     .order = [this](const Order& order) { Ordered(order); }}),
       peers_(base,
              {.follower_connected =
@@ -66,7 +66,7 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
               .said = [this](std::uint32_t host,
                              const peer::Message& message) { Heard(host, message); }}),
       pmix_(
-          base, arguments.runtime, arguments.node,
+          base, arguments.shm, arguments.node,
           {.registered = [this](const pmix::Registered& all) { Registered(all); },
            .lost =
                [this](const std::string& why) {
@@ -120,7 +120,6 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
       spare_(evtimer_new(base, OnSpare, this)),
       idle_(evtimer_new(base, OnIdle, this)),
       settle_max_(evtimer_new(base, OnSettleMax, this)) {
-  state_.status.job = arguments.job;
   state_.status.instance = NewInstance();
 }
 
@@ -192,22 +191,36 @@ void Daemon::OnDeadline(evutil_socket_t, short, void* self) {
 
 // ---- what happened ------------------------------------------------------------------------------
 
-void Daemon::Ordered(const Order& order) {
+// An agent that comes later than the first does not know of a spare.
+void Daemon::Attached() {
   event_del(idle_);
+  if (IsSpare() && had_agent_) return Do(EndProcess{});
+  had_agent_ = true;
+  if (!IsSpare()) Do(TellAgent{});
+}
+
+void Daemon::Detached() {
+  if (IsSpare()) Do(EndProcess{});
+}
+
+void Daemon::Ordered(const Order& order) {
   if (const auto* start = std::get_if<StartAttempt>(&order)) {
     const bool sane =
         start->host_index < start->hosts.size() && !start->hosts[start->host_index].slots.empty();
     const Status keyed = peers_.SetKey(start->job, start->job_key);
-    if (!sane || !keyed.ok() || start->job != arguments_.job) {
+    const bool mine = IsSpare() || start->job == state_.status.job;
+    if (!sane || !keyed.ok() || start->job == 0 || !mine) {
       return Log(LogLevel::kError, "an order to start makes no sense: " + keyed.message());
     }
+    if (IsSpare()) SetLogProcess("jobd " + arguments_.node + "/" + std::to_string(start->job));
+    state_.status.job = start->job;
   }
   Feed(OrderCame{order});
 }
 
 void Daemon::OnIdle(evutil_socket_t, short, void* pointer) {
   auto* self = static_cast<Daemon*>(pointer);
-  Log(LogLevel::kWarning, "no order came; ending");
+  Log(LogLevel::kWarning, "no agent came; ending");
   self->Do(EndProcess{});
 }
 
@@ -220,7 +233,7 @@ void Daemon::Reap() {
     int wait_status = 0;
     const pid_t pid = waitpid(-1, &wait_status, WNOHANG);
     if (pid <= 0) return;
-    if (pmix_.Reaped(pid) || status_file_.Reaped(pid)) continue;
+    if (pmix_.Reaped(pid)) continue;
     if (checkpoints_.mover().Reaped(pid)) continue;
     // The rest are orphans that a rank left: jobd is their subreaper.
     if (const auto exit = ranks_.Reaped(pid, wait_status)) Exited(*exit);
@@ -366,7 +379,6 @@ void Daemon::RankAlone(std::uint32_t local_rank, const std::string& said) {
 
 std::set<pid_t> Daemon::Ours() const {
   std::set<pid_t> pids = pmix_.pids();
-  pids.merge(status_file_.pids());
   pids.merge(checkpoints_.pids());
   return pids;
 }

@@ -22,8 +22,7 @@
 #include "launcher/jobd/mpi_watch_event.h"
 #include "launcher/jobd/peers_event.h"
 #include "launcher/jobd/pmix_servers_event.h"
-#include "launcher/jobd/status_file_posix.h"
-#include "runtime/base/paths.h"
+#include "runtime/base/jobd_arguments.h"
 
 namespace muster {
 
@@ -54,6 +53,8 @@ class Daemon {
   void ArmDeadline();
 
   // What happened.
+  void Attached();
+  void Detached();
   void Ordered(const Order& order);
   void Reap();
   void Exited(const LocalRanks::Exit& exit);
@@ -90,6 +91,7 @@ class Daemon {
   bool IsHead() const { return order().host_index == 0; }
   // A message of an attempt that this jobd is in.
   bool InAttempt(AttemptNumber attempt) const;
+  bool IsSpare() const { return state_.status.job == 0; }
   std::set<pid_t> Ours() const;
 
   event_base* const base_;
@@ -98,6 +100,8 @@ class Daemon {
   std::deque<JobdEvent> queue_;
   bool stepping_ = false;
   bool ending_ = false;
+  bool had_agent_ = false;
+  std::string status_bytes_;  // In the status file.
 
   // Of the current attempt.
   struct Attempt {
@@ -113,7 +117,6 @@ class Daemon {
   };
   Attempt attempt_;
 
-  StatusKeeper status_file_;
   LocalRanks ranks_;
   AgentSocket agent_;
   Peers peers_;

@@ -29,8 +29,13 @@ void Detach() {
 
 }  // namespace
 
-int JobdMain(const JobdArguments& arguments) {
-  SetLogProcess("jobd " + arguments.node + "/" + std::to_string(arguments.job));
+int JobdMain(const std::vector<std::string>& words) {
+  const JobdArguments arguments = FromWords(words);
+  SetLogProcess("jobd " + arguments.node);
+  if (arguments.socket.empty()) {
+    Log(LogLevel::kError, "only agents start this: there is no --socket");
+    return 2;
+  }
   Detach();
   SetEnv("MUSTER_JOB_COOKIE", arguments.cookie);
   const std::unique_ptr<event_base, FreeBase> base(event_base_new());

@@ -107,14 +107,15 @@ Cause LocalRanks::Prepare(const StartAttempt& order) {
   if (Cause cause = CheckProgram(order.program, node_); cause.kind != CauseKind::kNone) {
     return cause;
   }
-  const std::string folder = logs_ + "/" + std::to_string(order.attempt);
+  const std::string logs = LogsOfJob(logs_, order.job);
+  const std::string folder = logs + "/" + std::to_string(order.attempt);
   if (Status made = MakeFolders(folder); !made.ok()) return LaunchCause(node_, made.message());
   const Host& host = order.hosts[order.host_index];
   for (std::uint32_t local = 0; local < host.slots.size(); ++local) {
     const std::uint32_t number = host.first_rank + local;
     Rank rank{.record = {.rank = number}};
-    rank.err_path = LogFile(logs_, order.attempt, number, /*is_stderr=*/true);
-    Result<UniqueFd> out = OpenLog(LogFile(logs_, order.attempt, number, /*is_stderr=*/false));
+    rank.err_path = LogFile(logs, order.attempt, number, /*is_stderr=*/true);
+    Result<UniqueFd> out = OpenLog(LogFile(logs, order.attempt, number, /*is_stderr=*/false));
     Result<UniqueFd> err = OpenLog(rank.err_path);
     if (!out.ok()) return LaunchCause(node_, out.status().message());
     if (!err.ok()) return LaunchCause(node_, err.status().message());

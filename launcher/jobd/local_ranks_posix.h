@@ -24,7 +24,7 @@ class LocalRanks {
     Cause cause;  // kNone: left with 0.
   };
 
-  // `logs`: ClusterPaths::JobLogs().  `group`: the job's, or empty; the ranks of each attempt get
+  // `logs`: ClusterPaths::Logs().  `group`: the job's, or empty; the ranks of each attempt get
   // one of their own below it.
   LocalRanks(NodeName node, std::string logs, std::string group);
   ~LocalRanks();

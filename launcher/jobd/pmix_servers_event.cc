@@ -34,6 +34,7 @@ Result<std::unique_ptr<PmixServers::Server>> PmixServers::StartOne() {
   UniqueFd ours(ends[0]);
   Spawn spawn = SelfSpawn({"pmix", server->folder, node_, std::to_string(getpid())});
   spawn.environment.emplace_back("HWLOC_COMPONENTS=-pci,-linuxio");
+  spawn.environment.emplace_back("HWLOC_PLUGINS_PATH=/dev/null");
   spawn.inherited = theirs.get();
   Result<pid_t> pid = Start(spawn);
   if (!pid.ok()) return std::move(pid).status().While("starting the PMIx helper");

@@ -67,9 +67,11 @@ void AddMpi(const RankSurroundings& around, Variables& all) {
   all.insert_or_assign("JSM_JSRUN_PORT", std::string("0"));
   all["OMPI_MCA_orte_tmpdir_base"] = around.mpi_folder;
   all["OMPI_MCA_btl_vader_backing_directory"] = around.shm_folder;
-  // Lean start: both or neither, as either alone makes hwloc slower (D1a).
+  // Lean start (D1a): of pci and linuxio both or neither, as either alone makes hwloc slower.
   all.try_emplace("OMPI_MCA_pml", "ob1");
   all.try_emplace("HWLOC_COMPONENTS", "-pci,-linuxio");
+  // The plug-ins that are left (libxml2, X11, OpenCL) are a quarter of MPI_Init's instructions.
+  all.try_emplace("HWLOC_PLUGINS_PATH", "/dev/null");
   if (around.loopback_only) all.try_emplace("OMPI_MCA_btl_tcp_if_include", "lo");
   if (around.ranks_here > around.cores) all.try_emplace("OMPI_MCA_mpi_yield_when_idle", "1");
 }

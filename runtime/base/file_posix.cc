@@ -78,14 +78,16 @@ Status ReadAll(int fd, void* data, std::size_t size) {
   return {};
 }
 
-Status WriteFileAtomically(const std::string& path, std::string_view bytes, unsigned mode) {
+namespace {
+
+Status Replace(const std::string& path, std::string_view bytes, unsigned mode, bool sync) {
   const std::string temporary = path + ".tmp." + std::to_string(getpid());
   {
     const UniqueFd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
     if (!fd.valid()) return ErrnoStatus("open " + temporary, errno);
     Status written = WriteAll(fd.get(), bytes.data(), bytes.size());
     if (written.ok() && fchmod(fd.get(), mode) != 0) written = ErrnoStatus("fchmod", errno);
-    if (written.ok() && fsync(fd.get()) != 0) written = ErrnoStatus("fsync", errno);
+    if (written.ok() && sync && fsync(fd.get()) != 0) written = ErrnoStatus("fsync", errno);
     if (!written.ok()) {
       unlink(temporary.c_str());
       return std::move(written).While("writing " + temporary);
@@ -96,6 +98,17 @@ Status WriteFileAtomically(const std::string& path, std::string_view bytes, unsi
     unlink(temporary.c_str());
     return failed;
   }
+  return {};
+}
+
+}  // namespace
+
+Status ReplaceFile(const std::string& path, std::string_view bytes, unsigned mode) {
+  return Replace(path, bytes, mode, /*sync=*/false);
+}
+
+Status WriteFileAtomically(const std::string& path, std::string_view bytes, unsigned mode) {
+  RETURN_IF_ERROR(Replace(path, bytes, mode, /*sync=*/true));
   const std::string folder = std::filesystem::path(path).parent_path().string();
   const UniqueFd fd(
       open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

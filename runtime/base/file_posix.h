@@ -41,6 +41,8 @@ Result<std::string> ReadFile(const std::string& path);
 
 // Replaces `path` whole or not at all: temporary file, fsync, rename, fsync of the folder.
 Status WriteFileAtomically(const std::string& path, std::string_view bytes, unsigned mode = 0600);
+// Without the two fsyncs: whole whatever process dies, but not when the machine does.
+Status ReplaceFile(const std::string& path, std::string_view bytes, unsigned mode = 0600);
 
 // Writes or reads exactly `size` bytes, over short transfers and EINTR.
 Status WriteAll(int fd, const void* data, std::size_t size);

@@ -47,7 +47,7 @@ class LeanStart {
     constexpr const char* kWithoutDevices = "-pci,-linuxio";
     Default(kComponents, kWithoutDevices);
     // Plug-ins look for devices, too: one asks ten X servers for their graphics cards.
-    if (GetEnv(kComponents) == kWithoutDevices) Default("HWLOC_PLUGINS_PATH", "/nonexistent");
+    if (GetEnv(kComponents) == kWithoutDevices) Default("HWLOC_PLUGINS_PATH", "/dev/null");
     Default("OMPI_MCA_coll", "^adapt,han,monitoring,sm,sync");
     Default("OMPI_MCA_osc", "^monitoring");
     Default("OMPI_MCA_shmem", "^posix,sysv");

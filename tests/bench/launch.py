@@ -17,7 +17,8 @@ from cluster import Cluster
 from hosts import Hosts
 from slurm import Slurm
 
-LEAN = {"OMPI_MCA_pml": "ob1", "HWLOC_COMPONENTS": "-pci,-linuxio"}
+LEAN = {"OMPI_MCA_pml": "ob1", "HWLOC_COMPONENTS": "-pci,-linuxio",
+        "HWLOC_PLUGINS_PATH": "/dev/null"}
 SAME = {"OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_btl_tcp_if_include": "eth0"}
 
 

@@ -12,6 +12,15 @@
 namespace muster::testing {
 namespace {
 
+// A job daemon writes its status once it has a job; a spare has none.
+bool KnowsAJob(const std::string& daemons) {
+  std::error_code error;
+  for (const auto& daemon : std::filesystem::directory_iterator(daemons, error)) {
+    if (std::filesystem::exists(daemon.path() / "own" / "status", error)) return true;
+  }
+  return false;
+}
+
 using nlohmann::json;
 
 class ClusterTest : public CliTest {
@@ -78,6 +87,27 @@ TEST_F(ClusterTest, RunsGoThere) {
   ASSERT_EQ(jobs.size(), 1U);
   EXPECT_EQ(jobs[0]["state"], "succeeded");
   EXPECT_EQ(jobs[0]["name"], "sh");
+}
+
+// What a job starts under was there before it, and the next job finds another.
+TEST_F(ClusterTest, AJobTakesTheSpareJobDaemon) {
+  Up("1", "1");
+  const std::string daemons = Path("state/local/agents/n0/daemons");
+  std::string last;
+  for (int round = 0; round < 2; ++round) {
+    std::string spare;
+    while (spare.empty()) {
+      for (const auto& daemon : std::filesystem::directory_iterator(daemons)) {
+        const std::string id = daemon.path().filename();
+        if (id != last && std::filesystem::exists(daemon.path() / "record")) spare = id;
+      }
+      usleep(2000);
+    }
+    const Outcome run = RunScript({}, "echo $MUSTER_JOB_COOKIE");
+    EXPECT_EQ(run.exit, 0) << run.err;
+    EXPECT_TRUE(run.out.ends_with("-n0-" + spare + "\n")) << run.out << "is not of " << spare;
+    last = spare;
+  }
 }
 
 TEST_F(ClusterTest, TakesAJobFromItsFileToItsEnd) {
@@ -248,12 +278,14 @@ TEST_F(ClusterTest, ServesAClusterOfAFileWithoutAKeeper) {
   EXPECT_EQ(Lines(run.out), (std::vector<std::string>{"[0] 0 of 2", "[1] 1 of 2"}));
   for (const char* node : {"a", "b"}) {
     // An agent that ends at once leaves the sweeping to its next life.
-    const std::string jobs = state + "/agents/" + node + "/jobs";
-    while (!std::filesystem::is_empty(jobs)) usleep(2000);
+    while (KnowsAJob(state + "/agents/" + node + "/daemons")) usleep(2000);
   }
   for (const auto* part : {&a, &b, &coordinator}) {
     (*part)->Signal(SIGTERM);
     EXPECT_EQ((*part)->Wait(), 0) << (*part)->err();
+  }
+  for (const char* node : {"a", "b"}) {
+    EXPECT_TRUE(std::filesystem::is_empty(state + "/agents/" + node + "/daemons"));
   }
   // Without a keeper nobody may know that the node will not come back.
   std::filesystem::remove_all(Path("run/muster-" + std::to_string(TheCommand().uid)));

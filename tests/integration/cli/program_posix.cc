@@ -134,6 +134,16 @@ int Program::Wait() {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+namespace {
+
+// A job daemon without a job writes no status.
+bool IsSpare(const std::vector<std::string>& arguments) {
+  const auto status = std::find(arguments.begin(), arguments.end(), "--status");
+  return status != arguments.end() && access((status + 1)->c_str(), F_OK) != 0;
+}
+
+}  // namespace
+
 std::vector<pid_t> PartsNamed(const std::string& verb, const Scene& scene) {
   std::vector<pid_t> found;
   DIR* dir = opendir("/proc");
@@ -147,6 +157,7 @@ std::vector<pid_t> PartsNamed(const std::string& verb, const Scene& scene) {
     if (!command.ok() || !environment.ok()) continue;
     const std::vector<std::string> arguments = Split(*command, '\0');
     if (arguments.size() < 2 || arguments[0] != "muster" || arguments[1] != verb) continue;
+    if (IsSpare(arguments)) continue;
     // Job daemons get an environment of their own, but their folders are the test's.
     const bool marked =
         environment->find("MUSTER_TEST_MARK=" + scene.mark() + '\0') != std::string::npos;

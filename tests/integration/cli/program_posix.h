@@ -54,7 +54,7 @@ class Program {
   std::string out_, err_;
 };
 
-// The processes of this test that were started as `muster VERB ...`.
+// The processes of this test that were started as `muster VERB ...`; a spare job daemon is none.
 std::vector<pid_t> PartsNamed(const std::string& verb, const Scene& scene);
 
 // The first such process that is not `other`, once there is one.

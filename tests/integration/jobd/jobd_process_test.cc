@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "tests/integration/jobd/test_job_posix.h"
 #include "tests/integration/lib/clean_test.h"
@@ -219,7 +220,7 @@ TEST_F(JobdProcessTest, LetsNobodyInWithoutTheKeyOfTheJob) {
   IsHungUpOn(port, "GET / HTTP/1.0\r\n\r\n");
   IsHungUpOn(port, "");
   ASSERT_TRUE(job.Until([&] {
-    const std::string log = *ReadFile(job.nodes[0]->arguments().runtime + ".log");
+    const std::string log = *ReadFile(job.nodes[0]->arguments().status + ".log");
     return log.find("refused: binder does not verify") != std::string::npos &&
            log.find("refused: http request") != std::string::npos &&
            log.find("refused: it was silent for too long") != std::string::npos;
@@ -251,6 +252,40 @@ TEST_F(JobdProcessTest, ServesANewAgentAndGoesOnWithoutOne) {
   job.nodes[0]->Connect();
   ASSERT_TRUE(job.UntilAll(MemberPhase::kLeft));
   EXPECT_EQ(job.Out(0, 0), "done\n");
+  EXPECT_TRUE(job.End());
+}
+
+// A spare: it has no job yet, and nobody but the agent that started it knows of it.
+TEST_F(JobdProcessTest, EndsWithItsAgentWhileItHasNoJob) {
+  TestJob job(Options(1, 1, Shell("echo never")));
+  TestNode& node = *job.nodes[0];
+  node.Disconnect();
+  EXPECT_EQ(node.Wait(), 0);
+  EXPECT_FALSE(std::filesystem::exists(node.arguments().shm));
+  EXPECT_FALSE(std::filesystem::exists(node.arguments().status));
+}
+
+TEST_F(JobdProcessTest, EndsWhenAnotherAgentComesWhileItHasNoJob) {
+  TestJob job(Options(1, 1, Shell("echo never")));
+  TestNode& node = *job.nodes[0];
+  node.Connect();  // Again: as a later life of the agent.
+  EXPECT_EQ(node.Wait(), 0);
+  EXPECT_FALSE(std::filesystem::exists(node.arguments().shm));
+}
+
+TEST_F(JobdProcessTest, TakesTheJobOfItsFirstOrderAndNoOther) {
+  TestJob job(Options(1, 1, Shell("echo ran")));
+  job.nodes[0]->Send(EndJob{job.order.job});  // Not an order to start: nothing.
+  job.Start(0);
+  StartAttempt other = job.order;
+  other.job += 1;
+  other.attempt = 1;
+  job.nodes[0]->Send(other);
+  ASSERT_TRUE(job.UntilAll(MemberPhase::kLeft)) << job.FirstCause().text;
+  EXPECT_EQ(job.Out(0, 0), "ran\n");
+  EXPECT_EQ(job.nodes[0]->status.job, job.order.job);
+  const std::string log = *ReadFile(job.nodes[0]->arguments().status + ".log");
+  EXPECT_NE(log.find("an order to start makes no sense"), std::string::npos) << log;
   EXPECT_TRUE(job.End());
 }
 

@@ -53,22 +53,12 @@ pid_t StartProgram(const std::vector<std::string>& words, const std::string& log
 TestNode::TestNode(const JobdArguments& arguments, const std::vector<std::string>& prefix)
     : arguments_(arguments) {
   struct stat info {};
-  EXPECT_EQ(stat(arguments.runtime.c_str(), &info), 0);
+  EXPECT_EQ(stat(arguments.shm.c_str(), &info), 0);
   uid_ = info.st_uid;
   std::vector<std::string> words = prefix;
-  for (const std::string& word : {std::string(JOBD_PROGRAM), std::string("jobd"),
-                                  std::string("--job"),      std::to_string(arguments.job),
-                                  std::string("--node"),     arguments.node,
-                                  std::string("--socket"),   arguments.socket,
-                                  std::string("--status"),   arguments.status,
-                                  std::string("--logs"),     arguments.logs,
-                                  std::string("--runtime"),  arguments.runtime,
-                                  std::string("--shm"),      arguments.shm,
-                                  std::string("--cgroup"),   arguments.cgroup,
-                                  std::string("--cookie"),   arguments.cookie}) {
-    words.push_back(word);
-  }
-  pid_ = StartProgram(words, arguments.runtime + ".log",
+  words.insert(words.end(), {JOBD_PROGRAM, "jobd"});
+  for (std::string& word : ToWords(arguments)) words.push_back(std::move(word));
+  pid_ = StartProgram(words, arguments.status + ".log",
                       {"PATH=/usr/bin:/bin", "HOME=/", "MUSTER_CLUSTER_COOKIE=test",
                        "MUSTER_TEST_MARK=" + GetEnv("MUSTER_TEST_MARK").value_or(""),
                        "MUSTER_JOB_COOKIE=" + arguments.cookie},
@@ -79,7 +69,7 @@ TestNode::TestNode(const JobdArguments& arguments, const std::vector<std::string
 TestNode::~TestNode() {
   Kill();
   if (testing::Test::HasFailure()) {
-    const auto log = ReadFile(arguments_.runtime + ".log");
+    const auto log = ReadFile(arguments_.status + ".log");
     std::fprintf(stderr, "---- %s said:\n%s", arguments_.node.c_str(),
                  log.ok() ? log->c_str() : "");
   }
@@ -89,7 +79,7 @@ TestNode::~TestNode() {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   EXPECT_TRUE(RemoveGroup(arguments_.cgroup).ok());
-  for (const std::string& path : {arguments_.runtime, arguments_.shm, arguments_.socket}) {
+  for (const std::string& path : {arguments_.shm, arguments_.socket}) {
     EXPECT_TRUE(RemoveTree(path).ok());
   }
 }
@@ -112,7 +102,7 @@ void TestNode::Connect() {
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   } while (steady_clock::now() < deadline && waitpid(pid_, nullptr, WNOHANG) == 0);
-  FAIL() << "no jobd at " << arguments_.socket << ": " << *ReadFile(arguments_.runtime + ".log");
+  FAIL() << "no jobd at " << arguments_.socket << ": " << *ReadFile(arguments_.status + ".log");
 }
 
 void TestNode::Send(const Order& order) {
@@ -192,20 +182,18 @@ TestJob::TestJob(const TestJobOptions& options) : options_(options) {
                            .short_id = std::to_string(getpid())};
   for (std::uint32_t i = 0; i < options.hosts; ++i) {
     const NodeName node = order.hosts[i].node;
-    JobdArguments arguments{.job = job,
-                            .node = node,
-                            .socket = paths.JobdSocket(node, job),
-                            .status = paths.Job(node, job) + "/status",
-                            .logs = paths.JobLogs(job),
-                            .runtime = paths.JobRuntime(node, job),
-                            .shm = paths.JobShm(node, job),
-                            .cookie = paths.JobCookie(node, job)};
+    const DaemonId id = "0000" + std::to_string(job);
+    JobdArguments arguments{.node = node,
+                            .socket = paths.DaemonSocket(node, id),
+                            .status = paths.Daemon(node, id) + "/status",
+                            .logs = paths.Logs(),
+                            .shm = paths.DaemonShm(node, id),
+                            .cookie = paths.JobCookie(node, id)};
     for (const std::string& folder :
-         {paths.Job(node, job), arguments.logs, arguments.runtime, arguments.shm}) {
+         {paths.Daemon(node, id), paths.JobLogs(job), arguments.shm, paths.runtime + "/" + node}) {
       EXPECT_TRUE(MakeFolders(folder, 0755).ok()) << folder;
       GiveTo(folder, options.uid);
     }
-    GiveTo(paths.runtime + "/" + node, options.uid);
     if (options.group) {
       arguments.cgroup = MakeGroup("muster-" + arguments.cookie, order.owner.uid, order.owner.gid);
     }
@@ -268,12 +256,14 @@ bool TestJob::End() {
 }
 
 std::string TestJob::Out(AttemptNumber attempt, std::uint32_t rank) const {
-  const auto text = ReadFile(LogFile(nodes[0]->arguments().logs, attempt, rank, false));
+  const auto text =
+      ReadFile(LogFile(LogsOfJob(nodes[0]->arguments().logs, order.job), attempt, rank, false));
   return text.ok() ? *text : "";
 }
 
 std::string TestJob::Err(AttemptNumber attempt, std::uint32_t rank) const {
-  const auto text = ReadFile(LogFile(nodes[0]->arguments().logs, attempt, rank, true));
+  const auto text =
+      ReadFile(LogFile(LogsOfJob(nodes[0]->arguments().logs, order.job), attempt, rank, true));
   return text.ok() ? *text : "";
 }
 

@@ -14,6 +14,7 @@
 
 #include "runtime/base/containment_posix.h"
 #include "runtime/base/file_posix.h"
+#include "runtime/base/jobd_arguments.h"
 #include "runtime/base/paths.h"
 #include "runtime/base/statuses.h"
 
@@ -29,6 +30,7 @@ class TestNode {
   TestNode& operator=(const TestNode&) = delete;
 
   void Connect();  // Again: as a new agent.
+  void Disconnect() { socket_.Reset(); }
   void Send(const Order& order);
   // Reads what has come.
   void Read();

@@ -106,10 +106,13 @@ class Cluster:
             self.parts = {}
 
     def _await_sweep(self):
+        """A job daemon writes its status once it has a job; a spare has none."""
         for _ in range(600):
-            left = [os.path.join(self.state(index), "agents", f"n{index}", "jobs", job)
-                    for index in range(self.hosts.count)
-                    for job in self._listed(self.state(index), "agents", f"n{index}", "jobs")]
+            left = []
+            for index in range(self.hosts.count):
+                daemons = (self.state(index), "agents", f"n{index}", "daemons")
+                left += [daemon for daemon in self._listed(*daemons)
+                         if os.path.exists(os.path.join(*daemons, daemon, "own", "status"))]
             if not left:
                 return
             time.sleep(0.05)

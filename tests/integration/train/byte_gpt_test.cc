@@ -30,6 +30,7 @@ class ByteGpt : public CleanTest {
     // Lean starts (design D1a), and ranks that share cores.
     SetEnv("OMPI_MCA_pml", "ob1");
     SetEnv("HWLOC_COMPONENTS", "-pci,-linuxio");
+    SetEnv("HWLOC_PLUGINS_PATH", "/dev/null");
     SetEnv("OMPI_MCA_mpi_yield_when_idle", "1");
   }
 
