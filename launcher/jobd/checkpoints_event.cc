@@ -14,12 +14,18 @@ using checkpoint_words::Generation;
 using checkpoint_words::SaveEnded;
 using checkpoint_words::ShardEnded;
 
-constexpr int kRetriesMax = 5;
+constexpr int kDeathsMax = 5;
 constexpr std::size_t kTensorBytesMax = link::kPacketMax / 2;  // A packet holds more than these.
 
 // The store's fault: not that of a mover that died.
 bool OfStore(const mover::Failed& failed) {
   return failed.code != Code::kUnavailable || failed.text.find("the mover ended") != 0;
+}
+
+// The mover died over a request that may be made again, and not too often yet.
+bool MayRetry(const mover::FromMover& answer, int deaths) {
+  const auto* failed = std::get_if<mover::Failed>(&answer);
+  return failed != nullptr && !OfStore(*failed) && deaths < kDeathsMax;
 }
 
 std::string TextOf(const mover::FromMover& answer) {
@@ -37,7 +43,6 @@ void Checkpoints::Begin(const StartAttempt& order) {
   order_ = order;
   active_ = true;
   ++life_;
-  retries_ = 0;
   mover_.SetStore(order.checkpoint.store, order.run_id);
   if (!order.checkpoint.store.empty() && order.host_index == 0) Claim();
 }
@@ -55,13 +60,13 @@ void Checkpoints::End() {
 
 // ---- the generation -----------------------------------------------------------------------------
 
-void Checkpoints::Claim() {
+void Checkpoints::Claim(int deaths) {
   mover_.Ask(mover::Claim{.attempt = order_->attempt},
-             [this, life = life_](const mover::FromMover& answer, const UniqueFd&) {
+             [this, life = life_, deaths](const mover::FromMover& answer, const UniqueFd&) {
                MaybeSettled();
                if (life != life_ || !active_) return;
                const auto* claimed = std::get_if<mover::Claimed>(&answer);
-               if (MayRetry(answer)) return Claim();
+               if (MayRetry(answer, deaths)) return Claim(deaths + 1);
                Generation generation;
                if (claimed != nullptr) {
                  generation.generation = claimed->generation;
@@ -73,11 +78,6 @@ void Checkpoints::Claim() {
                TellAll(generation);
                On(0, generation);
              });
-}
-
-bool Checkpoints::MayRetry(const mover::FromMover& answer) {
-  const auto* failed = std::get_if<mover::Failed>(&answer);
-  return failed != nullptr && !OfStore(*failed) && ++retries_ <= kRetriesMax;
 }
 
 void Checkpoints::Welcome(std::uint32_t host_index) {
@@ -113,9 +113,14 @@ void Checkpoints::Write(std::uint32_t local_rank, const link::Staged& staged) {
                    .nonce = generation_->nonce + tries_[staged.step]++,
                    .host_state = staged.host_state,
                    .error = generation_->error};
+  AskWrite(shard, staged, 0);
+}
+
+void Checkpoints::AskWrite(const ShardEnded& shard, const link::Staged& staged, int deaths) {
+  ShardEnded ended = shard;
   const auto block = services_.memory().Find(staged.memory);
-  if (!block.ok()) shard.error = block.status().message();
-  if (!shard.error.empty()) return ShardDone(shard);
+  if (!block.ok()) ended.error = block.status().message();
+  if (!ended.error.empty()) return ShardDone(ended);
   reading_.emplace(staged.memory, life_);
   mover_.Ask(
       mover::Write{.generation = generation_->generation,
@@ -123,12 +128,14 @@ void Checkpoints::Write(std::uint32_t local_rank, const link::Staged& staged) {
                    .nonce = shard.nonce,
                    .node = order_->host_index,
                    .nodes = static_cast<std::uint32_t>(order_->hosts.size()),
-                   .tensors = staged.tensors},
-      [this, life = life_, shard, memory = staged.memory](const mover::FromMover& answer,
+                   .tensors = staged.tensors,
+                   .again = deaths > 0},
+      [this, life = life_, shard = ended, staged, deaths](const mover::FromMover& answer,
                                                           const UniqueFd&) mutable {
-        reading_.erase(reading_.find(memory));
+        DoneReading(staged.memory, staged.step);
         MaybeSettled();
         if (life != life_ || !active_) return;
+        if (MayRetry(answer, deaths)) return AskWrite(shard, staged, deaths + 1);
         if (const auto* written = std::get_if<mover::Written>(&answer)) {
           shard.report = written->report;
         } else {
@@ -187,12 +194,22 @@ void Checkpoints::Commit(std::uint64_t step, const Save& save) {
                        .host_state = first.host_state,
                        .keep = order_->checkpoint.keep};
   for (const auto& [host, shard] : save.ended) commit.reports.push_back(shard.report);
-  mover_.Ask(commit, [this, life = life_, step](const mover::FromMover& answer, const UniqueFd&) {
-    // Committed is committed, also when the attempt is over by now.
-    if (std::holds_alternative<mover::Committed>(answer)) services_.SetCommitted(step);
-    MaybeSettled();
-    if (life == life_ && active_) Committed(step, answer);
-  });
+  AskCommit(commit, 0);
+}
+
+void Checkpoints::AskCommit(const mover::Commit& commit, int deaths) {
+  mover::Commit request = commit;
+  request.again = deaths > 0;
+  mover_.Ask(request,
+             [this, life = life_, commit, deaths](const mover::FromMover& answer, const UniqueFd&) {
+               // Committed is committed, also when the attempt is over by now.
+               if (std::holds_alternative<mover::Committed>(answer))
+                 services_.SetCommitted(commit.step);
+               MaybeSettled();
+               if (life != life_ || !active_) return;
+               if (MayRetry(answer, deaths)) return AskCommit(commit, deaths + 1);
+               Committed(commit.step, answer);
+             });
 }
 
 void Checkpoints::Committed(std::uint64_t step, const mover::FromMover& answer) {
@@ -237,18 +254,17 @@ void Checkpoints::Load(std::uint32_t local_rank) {
   waiting_.emplace_back([this, local_rank] { AskLoad(local_rank); });
 }
 
-void Checkpoints::AskLoad(std::uint32_t local_rank) {
+void Checkpoints::AskLoad(std::uint32_t local_rank, int deaths) {
   if (!generation_->error.empty()) {
     return services_.Say(local_rank, link::Loaded{.error = generation_->error});
   }
-  mover_.Ask(mover::Load{},
-             [this, life = life_, local_rank](const mover::FromMover& answer, UniqueFd payload) {
-               MaybeSettled();
-               if (life != life_ || !active_) return;
-               const auto* failed = std::get_if<mover::Failed>(&answer);
-               if (failed != nullptr && !OfStore(*failed)) return AskLoad(local_rank);
-               TellLoaded(local_rank, answer, std::move(payload));
-             });
+  mover_.Ask(mover::Load{}, [this, life = life_, local_rank, deaths](const mover::FromMover& answer,
+                                                                     UniqueFd payload) {
+    MaybeSettled();
+    if (life != life_ || !active_) return;
+    if (MayRetry(answer, deaths)) return AskLoad(local_rank, deaths + 1);
+    TellLoaded(local_rank, answer, std::move(payload));
+  });
 }
 
 void Checkpoints::TellLoaded(std::uint32_t local_rank, const mover::FromMover& answer,

@@ -1,7 +1,8 @@
 // Checkpoints of a job, seen from one of its daemons: what ranks stage goes to this node's mover,
 // the head commits when every node's part is written, everyone is told how it went.
 //
-// The protocol is in checkpoint_words.h.  A mover that dies fails the save it was at, and nothing
+// The protocol is in checkpoint_words.h.  A mover may die at any time: what it was asked is asked
+// of the next one, and only when several die over one request does that save fail, and nothing
 // else.  The loop's thread only; callbacks come from the loop.
 #pragma once
 
@@ -62,20 +63,21 @@ class Checkpoints {
   void On(std::uint32_t from, const checkpoint_words::Generation& message);
   void On(std::uint32_t from, const checkpoint_words::ShardEnded& message);
   void On(std::uint32_t from, const checkpoint_words::SaveEnded& message);
-  void Claim();
+  // `deaths`: how many movers have died over this very request.
+  void Claim(int deaths = 0);
   void Write(std::uint32_t local_rank, const link::Staged& staged);
+  void AskWrite(const checkpoint_words::ShardEnded& shard, const link::Staged& staged, int deaths);
   void DoneReading(const std::string& memory, std::uint64_t step);
   void ShardDone(const checkpoint_words::ShardEnded& shard);
   void Commit(std::uint64_t step, const Save& save);
+  void AskCommit(const mover::Commit& commit, int deaths);
   void Committed(std::uint64_t step, const mover::FromMover& answer);
   void EndSave(std::uint64_t step, const std::string& error);
-  void AskLoad(std::uint32_t local_rank);
+  void AskLoad(std::uint32_t local_rank, int deaths = 0);
   void TellLoaded(std::uint32_t local_rank, const mover::FromMover& answer, UniqueFd payload);
   void Tell(std::uint32_t host_index, const checkpoint_words::Message& message);
   void TellAll(const checkpoint_words::Message& message);
   void StoreFailed(const std::string& text);
-  // The mover died over a request that may be made again, and not too often yet.
-  bool MayRetry(const mover::FromMover& answer);
   void MaybeSettled();
 
   LinkServices& services_;
@@ -84,7 +86,6 @@ class Checkpoints {
   std::optional<StartAttempt> order_;
   bool active_ = false;
   bool settling_ = false;
-  int retries_ = 0;         // Over movers that died, of this attempt.
   std::uint64_t life_ = 0;  // Grows with each attempt: answers of an older one are late.
   std::optional<checkpoint_words::Generation> generation_;
   std::vector<std::function<void()>> waiting_;      // For the generation.

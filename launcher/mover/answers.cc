@@ -27,9 +27,13 @@ FromMover Answer(const Opening& at, const Claim& claim, std::uint64_t nonce, std
 }
 
 FromMover Answer(const Opening& at, const Write& write, std::span<const std::byte> memory) {
-  auto report = checkpoint::WriteShard(
-      at.store, {.run = at.run, .save = SaveOf(write), .node = write.node, .nodes = write.nodes},
-      write.tensors, memory);
+  auto report = checkpoint::WriteShard(at.store,
+                                       {.run = at.run,
+                                        .save = SaveOf(write),
+                                        .node = write.node,
+                                        .nodes = write.nodes,
+                                        .again = write.again},
+                                       write.tensors, memory);
   if (!report.ok()) {
     return FailedWith(
         std::move(report).status().While("writing step " + std::to_string(write.step)));
@@ -44,7 +48,8 @@ FromMover Answer(const Opening& at, const Commit& commit, std::int64_t now_ms) {
                                                     .reports = commit.reports,
                                                     .host_state = commit.host_state,
                                                     .topology = commit.topology,
-                                                    .time_ms = now_ms});
+                                                    .time_ms = now_ms,
+                                                    .again = commit.again});
   if (!record.ok()) return FailedWith(record.status());
   return Committed{.step = record->save.step, .bytes = record->bytes};
 }

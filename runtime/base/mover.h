@@ -45,14 +45,16 @@ struct Claim {
 
 // Carries a descriptor: a memfd with the tensors' bytes one after the other in this order, from
 // byte 0.  Answered by Written.  `nonce` is the same on all nodes of a save: Claimed's, or any
-// other number when a step is saved again in one generation.
+// other number when a step is saved again in one generation.  `again`: a mover died over this very
+// request, and may have left a part of it.
 struct Write {
   std::uint64_t generation = 0, step = 0, nonce = 0;
   std::uint32_t node = 0, nodes = 0;  // This node's place among those that write.
   std::vector<link::StagedTensor> tensors;
+  bool again = false;
   template <typename A>
   void Fields(A& a) {
-    a(generation, step, nonce, node, nodes, tensors);
+    a(generation, step, nonce, node, nodes, tensors, again);
   }
 };
 
@@ -80,9 +82,10 @@ struct Commit {
   std::string host_state;  // JSON object, or empty.
   std::string topology;    // JSON object, or empty: what the run looked like, for people.
   std::uint32_t keep = 3;  // Commits that stay; older ones go after this one stands.
+  bool again = false;      // As Write's: it may even stand already.
   template <typename A>
   void Fields(A& a) {
-    a(generation, step, nonce, nodes, reports, host_state, topology, keep);
+    a(generation, step, nonce, nodes, reports, host_state, topology, keep, again);
   }
 };
 

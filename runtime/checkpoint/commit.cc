@@ -2,6 +2,7 @@
 
 #include "runtime/checkpoint/claim.h"
 #include "runtime/checkpoint/crc32c.h"
+#include "runtime/checkpoint/load.h"
 #include "runtime/checkpoint/publish.h"
 #include "runtime/checkpoint/shard.h"
 
@@ -21,6 +22,22 @@ Result<std::string> NewestName(Store& store, const std::string& run) {
   const auto commits = ListCommits(store, run);
   if (!commits.ok()) return commits.status();
   return commits->empty() ? std::string() : CommitName(commits->front());
+}
+
+// What a committer of the same save that died left: its record, durable, or nothing in the way.
+Result<std::optional<CommitRecord>> TakeOver(Store& store, const CommitOrder& order) {
+  const auto record = ReadCommit(store, order.run, IdOf(order.save));
+  if (record.ok() && record->save == order.save) {
+    RETURN_IF_ERROR(store.SyncFolder(CommitsFolder(order.run)));
+    return std::optional(*record);
+  }
+  if (!record.ok() && record.status().code() != Code::kNotFound) return record.status();
+  const std::string manifest =
+      DataFolder(order.run) + "/" + SaveName(order.save) + "/" + kManifestName;
+  const std::string temporary = ClaimsFolder(order.run) + "/" + CommitTemporaryName(order.save);
+  RETURN_IF_ERROR(UnlinkIfThere(store, temporary));
+  if (!record.ok()) RETURN_IF_ERROR(UnlinkIfThere(store, manifest));
+  return std::optional<CommitRecord>();
 }
 
 Status PublishRecord(Store& store, const CommitRecord& record) {
@@ -43,6 +60,11 @@ Result<CommitRecord> CommitManifest(Store& store, const CommitOrder& order) {
   RETURN_IF_ERROR(CheckRunName(order.run));
   RETURN_IF_ERROR(CheckJsonObject(order.host_state, "host state"));
   RETURN_IF_ERROR(CheckJsonObject(order.topology, "topology"));
+  if (order.again) {
+    auto standing = TakeOver(store, order);
+    if (!standing.ok()) return std::move(standing).status();
+    if (standing->has_value()) return **std::move(standing);
+  }
   auto manifest = BuildManifest(order.run, order.save, order.nodes, order.reports);
   if (!manifest.ok()) return std::move(manifest).status();
   manifest->host_state = order.host_state;

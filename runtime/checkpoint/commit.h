@@ -7,8 +7,9 @@
 //   5. Look for a higher claim: if there is one, stop.
 //   6. link(2) the record to its name (publish.h).  From here on the checkpoint exists.
 //
-// A failure before 6 leaves rubbish that gc removes later, and the last commit as it was.  One
-// thread at a time.
+// A failure before 6 leaves rubbish that gc removes later, and the last commit as it was.  When the
+// committer died, the same order with `again` looks first whether 6 was reached, and goes on from 1
+// if it was not.  One thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +31,7 @@ struct CommitOrder {
   std::string host_state;  // JSON object, or empty.
   std::string topology;    // JSON object, or empty.
   std::int64_t time_ms = 0;
+  bool again = false;  // A committer of this very save died over it.
 };
 
 // kAborted: a newer generation has been claimed, or this step was committed by another save of this

@@ -165,6 +165,7 @@ Result<ShardReport> WriteShard(Store& store, const ShardPlace& place,
   RETURN_IF_ERROR(store.MakeFolder(folder));
   RETURN_IF_ERROR(store.SyncFolder(data));
   const std::string path = folder + "/" + name;
+  if (place.again) RETURN_IF_ERROR(UnlinkIfThere(store, path));
   auto crcs = WriteFile(store, path, *layout, tensors, bytes);
   if (!crcs.ok()) {
     // A full disk gets its room back now; whatever stays is rubbish for gc.

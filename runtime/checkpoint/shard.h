@@ -22,6 +22,7 @@ struct ShardPlace {
   std::string run;
   SaveId save;
   std::uint32_t node = 0, nodes = 1;
+  bool again = false;  // A writer of this very shard died: what it left goes first.
 };
 
 // `bytes`: the tensors' bytes one after the other, in their order.

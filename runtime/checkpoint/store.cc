@@ -17,6 +17,11 @@ Result<std::string> ReadWhole(Store& store, const std::string& path, std::uint64
   return bytes;
 }
 
+Status UnlinkIfThere(Store& store, const std::string& path) {
+  Status gone = store.Unlink(path);
+  return gone.code() == Code::kNotFound ? Status() : gone;
+}
+
 Status WriteWhole(Store& store, const std::string& path, std::string_view bytes) {
   auto file = store.Create(path);
   if (!file.ok()) return std::move(file).status();

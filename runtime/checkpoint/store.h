@@ -60,6 +60,9 @@ class Store {
 // The whole of a small file.  kExhausted over `limit`.
 Result<std::string> ReadWhole(Store& store, const std::string& path, std::uint64_t limit);
 
+// Fine, too, if it is not there.
+Status UnlinkIfThere(Store& store, const std::string& path);
+
 // Creates, writes, syncs and closes a small file; unlinks what a failure left.
 Status WriteWhole(Store& store, const std::string& path, std::string_view bytes);
 

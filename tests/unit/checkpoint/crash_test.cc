@@ -159,6 +159,43 @@ TEST(Crash, AtEveryCallLeavesTheLastCommitOrTheNewOneWhole) {
   EXPECT_EQ(tally.struck.size(), 11U) << "every kind of call was crashed in";
 }
 
+// Movers that die, one after the other, over the same save; the machine goes on.
+TEST(Crash, ASaveIsDoneAgainWhereverItsMoversDied) {
+  FaultyStore before;
+  Commits(before, {10, 20});
+  FaultyStore whole(before);
+  whole.FailAt(SIZE_MAX, Fault::kIo);
+  ASSERT_TRUE(SaveStep(whole, 1, 30, 2).ok());
+  std::size_t published = 0, cases = 0;
+  for (std::size_t call = 0; call < whole.calls(); ++call) {
+    for (const Death death : {Death::kBefore, Death::kHalf, Death::kAfter}) {
+      if (death == Death::kHalf && whole.kinds()[call] != "write") continue;
+      for (const std::size_t second : {std::size_t{0}, call, SIZE_MAX}) {
+        SCOPED_TRACE("call " + std::to_string(call) + ", then " + std::to_string(second));
+        FaultyStore store(before);
+        store.DieAt(call, death);
+        static_cast<void>(SaveStep(store, 1, 30, 2));
+        store.Restart(Loss::kNothing, 0);
+        published += *LoadStep(store) == 30 ? 1U : 0U;
+        store.DieAt(second, death);
+        static_cast<void>(SaveStep(store, 1, 30, 2, 0xabc, /*again=*/true));
+        store.Restart(Loss::kNothing, 0);
+        const Status saved = SaveStep(store, 1, 30, 2, 0xabc, /*again=*/true);
+        ASSERT_TRUE(saved.ok()) << saved.message();
+        store.Restart(Loss::kUnsynced, 0);
+        EXPECT_EQ(*LoadStep(store), 30U);
+        ExpectEveryCommitWhole(store);
+        const auto summary = Summarize(store, kRun);
+        ASSERT_TRUE(summary.ok());
+        EXPECT_EQ(summary->commits.size(), 3U);
+        ++cases;
+      }
+    }
+  }
+  EXPECT_GT(cases, 100U);
+  EXPECT_GT(published, 10U);
+}
+
 void FailOnce(const Scenario& scenario, FaultyStore& store, bool power_lost, Tally& tally) {
   const bool acknowledged = scenario.act(store).ok();
   store.Heal();

@@ -41,9 +41,9 @@ inline std::string SampleState(std::uint64_t step) {
   return "{\"sample\":" + std::to_string(step) + "}";
 }
 
-// One save by `nodes` writers.
+// One save by `nodes` writers.  `again`: after some that died over it.
 inline Status SaveStep(Store& store, std::uint64_t generation, std::uint64_t step,
-                       std::uint32_t nodes, std::uint64_t nonce = 0xabc) {
+                       std::uint32_t nodes, std::uint64_t nonce = 0xabc, bool again = false) {
   const SaveId save{.generation = generation, .step = step, .nonce = nonce};
   const auto tensors = SampleTensors();
   const auto bytes = SampleBytes(step);
@@ -52,12 +52,13 @@ inline Status SaveStep(Store& store, std::uint64_t generation, std::uint64_t ste
                     .nodes = nodes,
                     .host_state = SampleState(step),
                     .topology = "{\"nodes\":" + std::to_string(nodes) + "}",
-                    .time_ms = 1000};
+                    .time_ms = again ? 2000 : 1000,
+                    .again = again};
   for (std::uint32_t node = 0; node < nodes; ++node) {
     const Share share = ShareOf(tensors, node, nodes);
     auto report =
-        WriteShard(store, {.run = kRun, .save = save, .node = node, .nodes = nodes}, share.boxes,
-                   std::span(bytes).subspan(share.begin, share.end - share.begin));
+        WriteShard(store, {.run = kRun, .save = save, .node = node, .nodes = nodes, .again = again},
+                   share.boxes, std::span(bytes).subspan(share.begin, share.end - share.begin));
     if (!report.ok()) return std::move(report).status();
     order.reports.push_back(*std::move(report));
   }
