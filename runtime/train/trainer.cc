@@ -124,11 +124,11 @@ Status Trainer::TellSaves(Duration timeout) {
   auto saves = stager_->Poll(timeout);
   if (!saves.ok()) return std::move(saves).status();
   for (const link::Saved& saved : *saves) {
-    save_failed_ = !saved.error.empty();
+    const bool failed = !saved.error.empty();
+    if (saved.step == saved_step_) save_failed_ = failed;  // Not of an earlier attempt.
     if (topology_.node() != 0) continue;
     const std::string which = "checkpoint of step " + std::to_string(saved.step);
-    parts_.host.Say(save_failed_ ? which + " is NOT committed: " + saved.error
-                                 : which + " is committed");
+    parts_.host.Say(failed ? which + " is NOT committed: " + saved.error : which + " is committed");
   }
   return {};
 }
