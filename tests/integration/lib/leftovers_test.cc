@@ -97,6 +97,18 @@ TEST(Leftovers, AProcessOfAnotherTestOrFromBeforeIsNotOurs) {
   EXPECT_EQ(Join(scene.Leftovers(kNow), "\n"), "");
 }
 
+TEST(Leftovers, AJobOfAnotherLivingTestIsNotOurs) {
+  Scene scene;
+  Sleeper other({});
+  const std::string folder = "/tmp/muster-test-" + std::to_string(other.pid()) + "-abcdef/run";
+  Sleeper job({"MUSTER_CLUSTER_COOKIE=abc", "PMIX_SERVER_TMPDIR=" + folder});
+  EXPECT_EQ(Join(scene.Leftovers(kNow), "\n"), "");
+  other.End();
+  EXPECT_NE(Only(scene.Leftovers(kNow)).find("is still running"), std::string::npos);
+  Sleeper own({"MUSTER_CLUSTER_COOKIE=abc", "PMIX_SERVER_TMPDIR=" + scene.folder() + "/run"});
+  EXPECT_EQ(scene.Leftovers(kNow).size(), 2U);
+}
+
 TEST(Leftovers, APortIsFound) {
   Scene scene;
   UniqueFd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -223,6 +235,8 @@ TEST(Traces, OnlyNamesOfOursCount) {
   EXPECT_EQ(TestFolderOwner("muster-test-4711-abc"), 4711);
   EXPECT_EQ(TestFolderOwner("muster-0"), 0);
   EXPECT_EQ(TestFolderOwner("muster-test-x-abc"), 0);
+  EXPECT_EQ(TestFolderNamedIn("--status /tmp/muster-test-4711-abc/state"), 4711);
+  EXPECT_EQ(TestFolderNamedIn("--status /tmp/muster-0/state"), 0);
 }
 
 }  // namespace

@@ -32,16 +32,23 @@ std::vector<std::string> Names(const fs::path& folder) {
   return names;
 }
 
+bool IsAlive(int pid) {
+  return kill(pid, 0) == 0 || errno == EPERM;
+}
+
+// Of a cluster in the folder of another living test.
+bool IsOfAnotherTest(const fs::path& process, const std::string& environ, const std::string& mark) {
+  int owner = TestFolderNamedIn(Slurp(process / "cmdline"));
+  if (owner == 0) owner = TestFolderNamedIn(environ);
+  return owner != 0 && !mark.starts_with(std::to_string(owner) + "-") && IsAlive(owner);
+}
+
 std::string CommandLine(const fs::path& process) {
   std::string text = Slurp(process / "cmdline");
   for (char& c : text) {
     if (c == '\0') c = ' ';
   }
   return text.substr(0, 100);
-}
-
-bool IsAlive(int pid) {
-  return kill(pid, 0) == 0 || errno == EPERM;
 }
 
 // socket:[1234] -> 1234
@@ -59,15 +66,17 @@ void LookAtProcesses(const std::string& mark, Traces* out) {
     const std::optional<std::uint64_t> pid = ParseUnsigned(name);
     if (!pid) continue;
     const fs::path process = fs::path("/proc") / name;
-    const Marks marks = MarksOf(Slurp(process / "environ"));
+    const std::string environ = Slurp(process / "environ");
+    const Marks marks = MarksOf(environ);
     const bool self = *pid == static_cast<std::uint64_t>(getpid());
-    if (IsOurs(marks, mark) && !self) {
+    const bool others = marks.test.empty() && IsOfAnotherTest(process, environ, mark);
+    if (IsOurs(marks, mark) && !self && !others) {
       out->processes[static_cast<int>(*pid)] = CommandLine(process);
     }
     for (const std::string& descriptor : Names(process / "fd")) {
       const auto socket = sockets.find(SocketInode(process / "fd" / descriptor));
       if (socket == sockets.end()) continue;
-      const bool foreign = !marks.test.empty() && marks.test != mark;
+      const bool foreign = others || (!marks.test.empty() && marks.test != mark);
       if (!foreign) out->ports[socket->second] = "process " + name + ": " + CommandLine(process);
     }
   }

@@ -56,6 +56,15 @@ Marks MarksOf(const std::string& environ) {
   return marks;
 }
 
+int TestFolderNamedIn(const std::string& text) {
+  static const std::string kFolder = "/muster-test-";
+  const std::size_t at = text.find(kFolder);
+  if (at == std::string::npos) return 0;
+  const std::size_t begin = at + kFolder.size();
+  return static_cast<int>(
+      ParseUnsigned(text.substr(begin, text.find('-', begin) - begin)).value_or(0));
+}
+
 bool IsOurs(const Marks& marks, const std::string& test) {
   return marks.test.empty() ? marks.cookie : marks.test == test;
 }

@@ -30,6 +30,10 @@ struct Marks {
 
 Marks MarksOf(const std::string& environ);
 
+// The pid in the first "/muster-test-PID-abcdef" of a command line or an environment, else 0: a job
+// daemon and its ranks carry no mark, but know where their cluster lives.
+int TestFolderNamedIn(const std::string& text);
+
 // Whether a process is of the test with the mark `test`: it says so, or it is muster's and no other
 // test's.
 bool IsOurs(const Marks& marks, const std::string& test);
