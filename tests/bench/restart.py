@@ -271,7 +271,8 @@ class MusterCase:
 
     def kept_promise(self, story, life):
         """Did the attempt go on from where the case says?"""
-        said = [s["text"] for s in story if s["attempt"] == life and "restored" in s.get("text", "")]
+        said = [s["text"] for s in story if s["attempt"] == life
+                and s.get("text", "").startswith(("restored", "started from"))]
         if not said:
             raise Failed(f"{self.name}: attempt {life} did not say what it restored: {story}")
         return any(self.came_from in text for text in said)
@@ -315,6 +316,7 @@ class MpirunCase(MusterCase):
         out = open(os.path.join(folder, "out"), "wb")
         loop = subprocess.Popen(place.wrap(["sh", "-c", 'until "$@"; do :; done', "sh", *command]),
                                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                start_new_session=True,
                                 env={**os.environ, **settings})
         try:
             log.until(lambda steps: len(steps) > 2)
@@ -334,16 +336,21 @@ class MpirunCase(MusterCase):
         deadline = time.monotonic() + 30
         while loop.poll() is None:
             if time.monotonic() > deadline:
+                os.killpg(loop.pid, signal.SIGKILL)
+                loop.wait()
                 raise Failed("the loop around mpirun does not end")
             for pid in log.ranks().values():
-                os.kill(pid, signal.SIGTERM)
+                try:
+                    os.kill(pid, signal.SIGTERM)
+                except ProcessLookupError:
+                    pass
             time.sleep(0.5)
 
 
 def report(table, case, bound=None, peer=None):
     print(f"  {case.name}: step {statistics.median(case.steps_ms):.0f} ms, done again "
           f"{statistics.median(case.redone):.0f} ({min(case.redone)}-{max(case.redone)})"
-          + (f"; {case.elsewhere} kills more were not {case.came_from}" if case.elsewhere else ""))
+          + (f"; {case.elsewhere} more did not go on {case.came_from}" if case.elsewhere else ""))
     if case.marks:
         labels = [label for label in (*MARKS.values(), "first new step")
                   if all(label in marks for marks in case.marks)]
