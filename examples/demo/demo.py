@@ -23,6 +23,7 @@ from screen import BOLD, GREEN, RED, RESET, Screen
 from traces import Before, command_of, processes_with
 
 NODES, SLOTS = 2, 8
+STEPS_WITHOUT_COORDINATOR = 10
 RANKS = NODES * SLOTS
 CHECKPOINT_EVERY = 25
 MARKS = ["failure_seen", "all_gone", "ranks_forked", "mpi_up", "state_restored", "first_step"]
@@ -204,9 +205,12 @@ class Demo:
     def disturbed(self, steps):
         victim, kill_at = self.choose(steps)
         job = Job(self, "disturbed", steps, ["--sample", "2"])
-        run = Disturbance(self, job, victim, kill_at, 3 * steps // 4)
-        for kind, news in self._until_end(job):
-            (run.on_step if kind == "step" else run.on_event)(news)
+        run = Disturbance(self, job, victim, kill_at, steps)
+        try:
+            for kind, news in self._until_end(job):
+                (run.on_step if kind == "step" else run.on_event)(news)
+        finally:
+            run.release_keeper()
         self.screen.finish()
         found, output = job.result()
         run.report()
@@ -251,10 +255,12 @@ class Demo:
 class Disturbance:
     """Kills one rank and later the coordinator, and keeps what the story needs."""
 
-    def __init__(self, demo, job, victim, rank_at, coordinator_at):
+    def __init__(self, demo, job, victim, rank_at, steps):
         self.demo, self.job, self.screen = demo, job, demo.screen
-        self.victim, self.rank_at, self.coordinator_at = victim, rank_at, coordinator_at
+        self.victim, self.rank_at, self.coordinator_at = victim, rank_at, 3 * steps // 4
+        self.release_at = min(self.coordinator_at + STEPS_WITHOUT_COORDINATOR, steps - 1)
         self.killed_at = self.coordinator_killed_at = self.coordinator_back_at = None
+        self.keeper = None  # While it is held.
         self.highest_before = 0
         self.first_new = None
         self.marks = {}
@@ -276,6 +282,8 @@ class Disturbance:
             self._kill_rank()
         elif self.coordinator_killed_at is None and step["step"] >= self.coordinator_at:
             self._kill_coordinator()
+        elif self.keeper and step["step"] >= self.release_at:
+            self.release_keeper()
 
     def _status(self, step):
         recent = self.steps[-20:]
@@ -300,14 +308,26 @@ class Disturbance:
                         f"after step {self.highest}")
 
     def _kill_coordinator(self):
-        found = [pid for pid in processes_with(MUSTER_CLUSTER_COOKIE=self.demo.cookie())
-                 if command_of(pid)[1:2] == ["coordinator"]]
-        if len(found) != 1:
-            raise Failed("the coordinator was not found in /proc")
+        """Its keeper would have it back within a few steps, too soon to see much: it is held."""
+        coordinator, self.keeper = self._part("coordinator"), self._part("keeper")
+        os.kill(self.keeper, signal.SIGSTOP)
         self.coordinator_killed_at = time.monotonic()
-        os.kill(found[0], signal.SIGKILL)
-        self.screen.say(f"{RED}kill -9{RESET} of the coordinator, pid {found[0]}")
+        os.kill(coordinator, signal.SIGKILL)
+        self.screen.say(f"{RED}kill -9{RESET} of the coordinator, pid {coordinator}; its keeper is "
+                        f"held until step {self.release_at}")
         threading.Thread(target=self._await_coordinator, daemon=True).start()
+
+    def _part(self, verb):
+        found = [pid for pid in processes_with(MUSTER_CLUSTER_COOKIE=self.demo.cookie())
+                 if command_of(pid)[1:2] == [verb]]
+        if len(found) != 1:
+            raise Failed(f"the {verb} was not found in /proc")
+        return found[0]
+
+    def release_keeper(self):
+        if self.keeper:
+            os.kill(self.keeper, signal.SIGCONT)
+        self.keeper = None
 
     def _await_coordinator(self):
         """The next call that is answered ends the time without a coordinator."""
