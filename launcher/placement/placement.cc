@@ -82,11 +82,11 @@ Nodes Choose(const Nodes& fitting, std::size_t count, std::uint32_t ranks) {
 }
 
 std::string WhyNot(const NodeView& node, const Wish& wish) {
-  if (!node.unusable.empty()) return node.name + ": " + node.unusable;
   const std::size_t need = wish.ranks_per_node == 0 ? node.slots : wish.ranks_per_node;
   if (node.slots < need || node.slots == 0) {
     return node.name + ": has only " + Count(node.slots, "slot");
   }
+  if (!node.unusable.empty()) return node.name + ": " + node.unusable;
   const std::size_t free = node.free_slots.size();
   if (free < need) {
     return node.name + ": " + std::to_string(free) + " of " + Count(node.slots, "slot") +
@@ -105,6 +105,20 @@ std::map<std::uint32_t, std::size_t> Capable(const std::vector<NodeView>& nodes,
   return capable;
 }
 
+// As many nodes, or all, with the slots that each of them has.
+std::string WouldFit(const std::vector<NodeView>& nodes, const Wish& wish) {
+  std::vector<std::uint32_t> slots;
+  for (const NodeView& node : nodes) {
+    if (node.slots > 0) slots.push_back(node.slots);
+  }
+  if (slots.empty() || wish.nodes == 0 || wish.ranks_per_node == 0) return "";
+  std::sort(slots.rbegin(), slots.rend());
+  const std::size_t count = std::min<std::size_t>(wish.nodes, slots.size());
+  const std::uint32_t each = std::min(slots[count - 1], wish.ranks_per_node);
+  return "; " + Count(count, "node") + " with " + Count(each, "slot") +
+         (count == 1 ? "" : " each") + " would fit";
+}
+
 Refusal Refuse(const std::vector<NodeView>& nodes, const Wish& wish, std::size_t fit_now) {
   Refusal refusal;
   std::size_t most = 0;
@@ -114,10 +128,11 @@ Refusal Refuse(const std::vector<NodeView>& nodes, const Wish& wish, std::size_t
       wish.ranks_per_node == 0
           ? (wish.nodes == 1 ? "with all its slots" : "of one size")
           : "with " + Count(wish.ranks_per_node, "slot") + (wish.nodes == 1 ? "" : " each");
-  refusal.summary = "needs " + Count(wish.nodes, "node") + " " + each + "; " +
-                    (refusal.never ? "the cluster has " + std::to_string(most) + " such"
-                                   : std::to_string(fit_now) + " of " +
-                                         std::to_string(nodes.size()) + " fit now");
+  refusal.summary =
+      "needs " + Count(wish.nodes, "node") + " " + each + "; " +
+      (refusal.never
+           ? "the cluster has " + std::to_string(most) + " such" + WouldFit(nodes, wish)
+           : std::to_string(fit_now) + " of " + std::to_string(nodes.size()) + " fit now");
   for (const NodeView& node : nodes) refusal.per_node.push_back(WhyNot(node, wish));
   return refusal;
 }

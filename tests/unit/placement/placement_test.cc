@@ -87,6 +87,21 @@ TEST(Place, SaysNeverWhenNoIdleClusterCouldTakeTheJob) {
             "needs 3 nodes of one size; the cluster has 2 such");
 }
 
+TEST(Place, SaysWhatWouldFitInstead) {
+  std::vector<NodeView> nodes = {Idle("a", 4), {.name = "b", .slots = 2, .unusable = "is lost"}};
+  const auto summary = [&](const Wish& wish) { return Place(nodes, wish).refusal.summary; };
+  EXPECT_EQ(summary({.nodes = 2, .ranks_per_node = 3}),
+            "needs 2 nodes with 3 slots each; the cluster has 1 such; 2 nodes with 2 slots each "
+            "would fit");
+  EXPECT_EQ(summary({.nodes = 1, .ranks_per_node = 5}),
+            "needs 1 node with 5 slots; the cluster has 0 such; 1 node with 4 slots would fit");
+  EXPECT_EQ(summary({.nodes = 3, .ranks_per_node = 1}),
+            "needs 3 nodes with 1 slot each; the cluster has 2 such; 2 nodes with 1 slot each "
+            "would fit");
+  EXPECT_EQ(Place(nodes, {.nodes = 2, .ranks_per_node = 3}).refusal.per_node,
+            (Strings{"a: fits", "b: has only 2 slots"}));
+}
+
 // ---- against brute force ----------------------------------------------------------------------
 
 // What placement promises to make small: daemons to start when enough of them are there already,
