@@ -5,8 +5,11 @@
 #include <grpc/support/time.h>
 #include <grpcpp/grpcpp.h>
 
+#include <cstring>
+
 #include "launcher/coordinator/agent_service_grpc.h"
 #include "launcher/coordinator/cluster_service_grpc.h"
+#include "launcher/coordinator/port_posix.h"
 #include "runtime/base/log.h"
 #include "runtime/base/text.h"
 
@@ -41,6 +44,7 @@ Result<HostPort> Parse(const std::string& listen) {
 
 void ToLog(gpr_log_func_args* line) {
   if (line->severity != GPR_LOG_SEVERITY_ERROR) return;
+  if (std::strstr(line->message, "No address added") != nullptr) return;  // WhyNoPort() does.
   Log(LogLevel::kWarning, std::string("gRPC: ") + line->message);
 }
 
@@ -111,8 +115,8 @@ Result<std::unique_ptr<CoordinatorServer>> CoordinatorServer::Listen(
     auto server = std::make_unique<Server>(config, loop, life);
     if (server->Bind(credentials, at)) return std::unique_ptr<CoordinatorServer>(std::move(server));
   }
-  return Status(Code::kUnavailable, "cannot listen at " + config.listen +
-                                        ": is the port in use, or the address not this host's?");
+  return Status(Code::kUnavailable,
+                "cannot listen at " + config.listen + ": " + WhyNoPort(wanted->host, wanted->port));
 }
 
 void RouteGrpcLog() {
