@@ -233,7 +233,9 @@ void Checkpoints::On(std::uint32_t, const SaveEnded& message) {
   if (stager == stagers_.end()) return;
   const std::uint32_t local_rank = stager->second;
   stagers_.erase(stager);
-  services_.Say(local_rank, link::Saved{.step = message.step, .error = message.error});
+  services_.Say(local_rank, link::Saved{.step = message.step,
+                                        .error = message.error,
+                                        .optional = !order_->checkpoint.required});
 }
 
 void Checkpoints::StoreFailed(const std::string& text) {
@@ -255,7 +257,8 @@ void Checkpoints::Load(std::uint32_t local_rank) {
 }
 
 void Checkpoints::AskLoad(std::uint32_t local_rank, int deaths) {
-  if (!generation_->error.empty()) {
+  // Without a generation nothing will be saved; what is there can be read all the same.
+  if (!generation_->error.empty() && order_->checkpoint.required) {
     return services_.Say(local_rank, link::Loaded{.error = generation_->error});
   }
   mover_.Ask(mover::Load{}, [this, life = life_, local_rank, deaths](const mover::FromMover& answer,

@@ -179,9 +179,10 @@ struct Memory {
 struct Saved {
   std::uint64_t step = 0;
   std::string error;
+  bool optional = false;  // The job's user wants it to go on, and to end well, without.
   template <typename A>
   void Fields(A& a) {
-    a(step, error);
+    a(step, error, optional);
   }
 };
 

@@ -125,7 +125,8 @@ Status Trainer::TellSaves(Duration timeout) {
   if (!saves.ok()) return std::move(saves).status();
   for (const link::Saved& saved : *saves) {
     const bool failed = !saved.error.empty();
-    if (saved.step == saved_step_) save_failed_ = failed;  // Not of an earlier attempt.
+    // Not of an earlier attempt.
+    if (saved.step == saved_step_) save_failed_ = failed && !saved.optional;
     if (topology_.node() != 0) continue;
     const std::string which = "checkpoint of step " + std::to_string(saved.step);
     parts_.host.Say(failed ? which + " is NOT committed: " + saved.error : which + " is committed");
