@@ -1,8 +1,5 @@
 // A cluster that stays: up, its verbs, down; and what is said when there is none.
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -289,29 +286,6 @@ TEST_F(ClusterTest, ServesAClusterOfAFileWithoutAKeeper) {
   }
   // Without a keeper nobody may know that the node will not come back.
   std::filesystem::remove_all(Path("run/muster-" + std::to_string(TheCommand().uid)));
-}
-
-TEST_F(ClusterTest, SaysThatAPortIsInUse) {
-  const int taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  ASSERT_EQ(bind(taken, reinterpret_cast<sockaddr*>(&address), size), 0);
-  ASSERT_EQ(listen(taken, 1), 0);
-  ASSERT_EQ(getsockname(taken, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  const std::string port = std::to_string(ntohs(address.sin_port));
-  // For its certificates.
-  Up("1", "1");
-  const std::string file =
-      Write("cluster.yaml", "listen: 127.0.0.1:" + port + "\nnodes: [{name: n0}]\n");
-  EXPECT_EQ(Run({"down"}).exit, 0);
-  up_ = false;
-  const Outcome refused = Run({"coordinator", "--config", file, "--state", Path("state/local")});
-  EXPECT_NE(refused.exit, 0);
-  EXPECT_NE(refused.err.find("127.0.0.1:" + port), std::string::npos) << refused.err;
-  EXPECT_NE(refused.err.find("in use"), std::string::npos) << refused.err;
-  close(taken);
 }
 
 TEST_F(ClusterTest, ReportsEveryMistakeOfAClusterFile) {

@@ -152,8 +152,11 @@ TEST_F(RunTest, SaysWhatWouldFitWhenThereAreMoreRanksThanSlots) {
   const Outcome run =
       Run({"run", "-N", "2", "--slots", "2", "--ranks-per-node", "3", "--", "/bin/true"});
   EXPECT_EQ(run.exit, 2);
-  EXPECT_NE(run.err.find("slots"), std::string::npos) << run.err;
-  EXPECT_NE(run.err.find("n0"), std::string::npos) << run.err;
+  EXPECT_NE(run.err.find("needs 2 nodes with 3 slots each; the cluster has 0 such; "
+                         "2 nodes with 2 slots each would fit"),
+            std::string::npos)
+      << run.err;
+  EXPECT_NE(run.err.find("n0: has only 2 slots"), std::string::npos) << run.err;
 }
 
 TEST_F(RunTest, RefusesAStateFolderThatIsTooLong) {

@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "lib"))
 import promises  # noqa: E402
 from cluster import Cluster, Refused  # noqa: E402
 from hosts import Hosts  # noqa: E402
-from training import environment_of, ranks_on, until  # noqa: E402
+from training import ranks_on, until  # noqa: E402
 
 BIN = sys.argv.pop(1) if len(sys.argv) > 1 else ""
 HOSTS, SLOTS = 2, 2
@@ -26,9 +26,12 @@ EXTRA = 20777  # A group of alice's.
 
 def status_of(pid):
     """{"Uid": "1 1 1 1", ...} of /proc/PID/status."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        return {key: " ".join(value.split())
-                for key, _, value in (line.partition(":") for line in file)}
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            return {key: " ".join(value.split())
+                    for key, _, value in (line.partition(":") for line in file)}
+    except OSError:
+        return {}
 
 
 class Users(unittest.TestCase):
@@ -89,11 +92,13 @@ class Users(unittest.TestCase):
         job, uid = started["job"], USERS["alice"]
         until(lambda: self.cluster.call("logs", str(job), user="alice").count("here") == 2, "output")
         for index in range(HOSTS):
-            cookie = [pid for pid in self.hosts.processes(index)
-                      if "MUSTER_JOB_COOKIE" in environment_of(pid)]
-            self.assertGreaterEqual(len(cookie), 2)  # The rank, and the job daemon.
-            self.assertEqual(len(ranks_on(self.hosts, index, job)), 1)
-            for pid in cookie:
+            ranks = ranks_on(self.hosts, index, job)
+            self.assertEqual(len(ranks), 1)
+            daemon = int(status_of(ranks[index])["PPid"])
+            family = [daemon, *(pid for pid in self.hosts.processes(index)
+                                if status_of(pid).get("PPid") == str(daemon))]
+            self.assertGreaterEqual(len(family), 3)  # And a PMIx helper.
+            for pid in family:
                 status = status_of(pid)
                 self.assertEqual(status["Uid"], " ".join([str(uid)] * 4))
                 self.assertEqual(status["Gid"], " ".join([str(uid)] * 4))

@@ -10,6 +10,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/env_posix.h"
+#include "runtime/base/file_posix.h"
 #include "tests/integration/lib/machine_posix.h"
 
 namespace muster::testing {
@@ -53,7 +54,11 @@ std::vector<std::string> Scene::Leftovers(int patience_ms) const {
 void Scene::EndProcesses() const {
   const Traces now = LookAtMachine(mark_);
   for (const auto& [pid, command] : now.processes) {
-    if (!before_.processes.contains(pid)) kill(pid, SIGKILL);
+    if (before_.processes.contains(pid)) continue;
+    // One without any mark may be of somebody else's cluster.
+    const auto environment = ReadFile("/proc/" + std::to_string(pid) + "/environ");
+    const bool ours = environment.ok() && MarksOf(*environment).test == mark_;
+    if (ours || command.find(folder_) != std::string::npos) kill(pid, SIGKILL);
   }
 }
 

@@ -32,7 +32,7 @@ class Scene {
   // What is more than before, one sentence each; waits up to `patience_ms` for it to go away.
   std::vector<std::string> Leftovers(int patience_ms = 10'000) const;
 
-  // Kills the processes that carry our mark.
+  // Kills the processes that carry our mark, or name our folder.
   void EndProcesses() const;
 
  private:
