@@ -186,7 +186,9 @@ Result<JobdProcess> StartJobd(const JobdHost& host, const Owner& owner) {
 }
 
 Status GiveJob(const JobdHost& host, const StartAttempt& order, JobdRecord& record) {
-  RETURN_IF_ERROR(MakeOwned(host.paths.JobLogs(order.job), order.owner));
+  const std::string logs = host.paths.JobLogs(order.job);
+  RETURN_IF_ERROR(MakeOwned(logs, order.owner));
+  RETURN_IF_ERROR(CheckReach(order.owner, {logs}));  // It may be other than when a spare started.
   record.job = order.job;
   record.grace_ms = order.grace_ms;
   return ReplaceFile(RecordFile(host, record.id), EncodeWire(record));

@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "launcher/agent/node_posix.h"
+#include "runtime/base/containment_posix.h"
 #include "runtime/base/log.h"
 #include "runtime/base/status_file.h"
 #include "runtime/base/wire.h"
@@ -67,8 +68,13 @@ void LocalJobds::KillOrphans(const std::set<std::string>& known_cookies) {
                                   ", of which there is no record: killing it");
       kill(static_cast<pid_t>(carrier.pid), SIGKILL);
     }
-    if (clean) return;
+    if (clean) break;
     poll(nullptr, 0, 5);  // For the kernel to end what was killed.
+  }
+  for (const std::string& group : GroupsNamed("muster-" + prefix)) {
+    if (known_cookies.contains(group.substr(group.rfind('/') + 8))) continue;  // After "muster-".
+    const Status removed = RemoveGroup(group);
+    if (!removed.ok()) Log(LogLevel::kWarning, removed.message());
   }
 }
 

@@ -154,6 +154,18 @@ std::string MakeGroup(const std::string& name, std::uint32_t uid, std::uint32_t 
   return "";
 }
 
+std::vector<std::string> GroupsNamed(const std::string& prefix) {
+  std::vector<std::string> found;
+  for (const std::string& parent : Candidates()) {
+    for (std::string& group : SubfoldersOf(parent)) {
+      if (group.compare(parent.size() + 1, prefix.size(), prefix) == 0) {
+        found.push_back(std::move(group));
+      }
+    }
+  }
+  return found;
+}
+
 Status MakeSubgroup(const std::string& group, const std::string& name) {
   const std::string path = group + "/" + name;
   if (mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return ErrnoStatus("mkdir " + path, errno);

@@ -29,6 +29,9 @@ namespace muster {
 // may, and gives it to uid and gid.  Empty: this machine lets us make none.
 std::string MakeGroup(const std::string& name, std::uint32_t uid, std::uint32_t gid);
 
+// The groups that MakeGroup() made here under a name that begins so.
+std::vector<std::string> GroupsNamed(const std::string& prefix);
+
 // A group below `group`, made by its owner.
 Status MakeSubgroup(const std::string& group, const std::string& name);
 
