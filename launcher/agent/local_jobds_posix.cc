@@ -118,6 +118,7 @@ Status LocalJobds::SpawnOne(const StartAttempt& order, Local& local, TimePoint n
 
 void LocalJobds::Attach(JobId job) {
   Local& local = jobs_[job];
+  local.attached = true;
   auto process = local.record ? OpenJobd(*local.record) : std::nullopt;
   if (process) return Adopt(local, *std::move(process), RealClock().Now());
   local.failed = StatusFromFile(local.record);
@@ -219,7 +220,10 @@ void LocalJobds::Talk(JobId job, Local& local, TimePoint now) {
   while (talked.ok() && Readable(local.link->fd())) {
     talked = local.link->Read([&](const Report& report) {
       if (const auto* status = std::get_if<JobdStatus>(&report)) {
-        on_event_(JobdSaid{*status});
+        JobdStatus said = *status;
+        if (said.job == 0 && !local.attached) return;  // A spare; its order is on the way.
+        if (said.job == 0) said.job = job;             // Its first order was lost with an agent.
+        on_event_(JobdSaid{std::move(said)});
       } else {
         on_report_(report);
       }

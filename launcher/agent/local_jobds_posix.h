@@ -74,6 +74,7 @@ class LocalJobds {
     std::vector<Order> unsent;         // Told before the connection stood.
     std::optional<JobdStatus> failed;  // It could not be started; to be said.
     bool connecting = false;
+    bool attached = false;         // Found, not started, by this life of the agent.
     bool connected = false;        // As a spare; to be said.
     Duration pause = kFirstPause;  // Between two tries to connect.
     TimePoint next_try, give_up;

@@ -196,7 +196,8 @@ void Daemon::Attached() {
   event_del(idle_);
   if (IsSpare() && had_agent_) return Do(EndProcess{});
   had_agent_ = true;
-  if (!IsSpare()) Do(TellAgent{});
+  // An agent that found it in a record takes it for a job's: its order never left.
+  IsSpare() ? agent_.Send(state_.status) : Do(TellAgent{});
 }
 
 void Daemon::Detached() {

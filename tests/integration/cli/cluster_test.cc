@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "launcher/agent/record.h"
+#include "runtime/base/wire.h"
 #include "tests/integration/cli/cli_test.h"
 
 namespace muster::testing {
@@ -105,6 +107,30 @@ TEST_F(ClusterTest, AJobTakesTheSpareJobDaemon) {
     EXPECT_TRUE(run.out.ends_with("-n0-" + spare + "\n")) << run.out << "is not of " << spare;
     last = spare;
   }
+}
+
+// The agent dies after it wrote down whose a spare is, and before the order left.
+TEST_F(ClusterTest, AnAgentAdoptsAJobDaemonWhoseFirstOrderWasLost) {
+  Up("1", "1");
+  const auto agent = AwaitPart("agent", scene_);
+  ASSERT_TRUE(agent.has_value());
+  const std::string daemons = "state/local/agents/n0/daemons";
+  std::string record_file;
+  while (record_file.empty()) {
+    for (const auto& daemon : std::filesystem::directory_iterator(Path(daemons))) {
+      const std::string file = daemons + "/" + daemon.path().filename().string() + "/record";
+      if (std::filesystem::exists(Path(file))) record_file = file;
+    }
+    usleep(2000);
+  }
+  auto record = DecodeWire<JobdRecord>(*ReadFile(Path(record_file)));
+  ASSERT_TRUE(record.ok());
+  record->job = 77;
+  Write(record_file, EncodeWire(*record), 0600);
+  kill(*agent, SIGKILL);
+  const Outcome run = RunScript({}, "true");
+  EXPECT_EQ(run.exit, 0) << run.err;
+  while (std::filesystem::exists(Path(record_file))) usleep(2000);
 }
 
 TEST_F(ClusterTest, TakesAJobFromItsFileToItsEnd) {

@@ -265,6 +265,18 @@ TEST_F(JobdProcessTest, EndsWithItsAgentWhileItHasNoJob) {
   EXPECT_FALSE(std::filesystem::exists(node.arguments().status));
 }
 
+// An agent that found it in a record would wait for ever for what it says about the job.
+TEST_F(JobdProcessTest, SaysThatItHasNoJobYet) {
+  TestJob job(Options(1, 1, Shell("echo never")));
+  TestNode& node = *job.nodes[0];
+  ASSERT_TRUE(job.Until([&] { return node.status.instance != 0; }));
+  EXPECT_EQ(node.status.job, 0U);
+  EXPECT_EQ(node.status.phase, MemberPhase::kNone);
+  EXPECT_FALSE(std::filesystem::exists(node.arguments().status));
+  node.Disconnect();
+  EXPECT_EQ(node.Wait(), 0);
+}
+
 TEST_F(JobdProcessTest, EndsWhenAnotherAgentComesWhileItHasNoJob) {
   TestJob job(Options(1, 1, Shell("echo never")));
   TestNode& node = *job.nodes[0];
