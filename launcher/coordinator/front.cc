@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "launcher/coordinator/attempt.h"
+
 namespace muster {
 namespace {
 
@@ -107,8 +109,16 @@ void Front::GiveUp(const Moment& at) {
 }
 
 bool Front::AllOver() const {
+  const auto silent = [&](const Member& member) {
+    return Over(member) || state_.nodes.at(member.host.node).lost;
+  };
   return std::all_of(state_.jobs.begin(), state_.jobs.end(),
-                     [](const auto& job) { return job.second.phase == JobPhase::kEnded; }) &&
+                     [&](const auto& item) {
+                       const Job& job = item.second;
+                       return job.phase == JobPhase::kEnded ||
+                              (job.attempt && std::all_of(job.attempt->members.begin(),
+                                                          job.attempt->members.end(), silent));
+                     }) &&
          std::all_of(state_.nodes.begin(), state_.nodes.end(), [](const auto& node) {
            return node.second.lost || node.second.leftovers.empty();
          });

@@ -46,7 +46,7 @@ class Front {
   void Close(const Status& status);
   // Every job is to end, since the keeper is dead.
   void GiveUp(const Moment& at);
-  bool AllOver() const;  // No job lives and no node that is heard of has traces of one.
+  bool AllOver() const;  // No node that is heard of has a job, or traces of one.
   bool everything_durable() const { return durable_ == appended_; }
   const State& state() const { return state_; }
   std::optional<JobProgress> progress(JobId job) const { return news_.progress(job); }

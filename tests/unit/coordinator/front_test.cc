@@ -200,5 +200,21 @@ TEST_F(FrontTest, LogsAreAskedOfTheNodesAndAgainWhenOneComesBack) {
   EXPECT_TRUE(reader->ended->ok());
 }
 
+TEST_F(FrontTest, WhenAllIsToEndItWaitsForNoNodeThatIsSilent) {
+  Register("n0", 1);
+  const JobId job = Submit("k");
+  front_.Reported("n0", 1, JobdStatus{.job = job, .instance = 7, .phase = MemberPhase::kRunning},
+                  Now());
+  Sync();
+  front_.GiveUp(Now());
+  Sync();
+  EXPECT_FALSE(front_.AllOver());
+  // Its agent left before it could say that the job did.
+  now_ += std::chrono::seconds(60);
+  front_.Tick(Now());
+  Sync();
+  EXPECT_TRUE(front_.AllOver());
+}
+
 }  // namespace
 }  // namespace muster
