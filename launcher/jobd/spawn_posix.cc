@@ -91,6 +91,7 @@ void PlaceDescriptors(const Spawn& spawn) {
     const int fd = open(prepared.join_file.c_str(), O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, "0", 1) != 1) Fail(spawn, ExecStage::kGroup);
   }
+  if (getpriority(PRIO_PROCESS, 0) < 0) setpriority(PRIO_PROCESS, 0, 0);  // That is jobd's alone.
   SetLimits(spawn);
   if (spawn.umask >= 0) umask(static_cast<mode_t>(spawn.umask));
   if (!spawn.workdir.empty() && chdir(spawn.workdir.c_str()) != 0) {

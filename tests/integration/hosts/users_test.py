@@ -98,6 +98,8 @@ class Users(unittest.TestCase):
             family = [daemon, *(pid for pid in self.hosts.processes(index)
                                 if status_of(pid).get("PPid") == str(daemon))]
             self.assertGreaterEqual(len(family), 3)  # And a PMIx helper.
+            self.assertEqual({os.getpriority(os.PRIO_PROCESS, pid) for pid in family[1:]}, {0})
+            self.assertEqual(os.getpriority(os.PRIO_PROCESS, daemon), -10)
             for pid in family:
                 status = status_of(pid)
                 self.assertEqual(status["Uid"], " ".join([str(uid)] * 4))
