@@ -133,8 +133,7 @@ void Daemon::Do(const CleanUp& effect) {
   pmix_.Drop();
   ranks_.Kill();
   Poll();
-  const Status removed = RemoveTree(ShmFolder(effect.attempt));
-  if (!removed.ok()) Log(LogLevel::kWarning, removed.message());
+  removal_.Add(ShmFolder(effect.attempt));
 }
 
 void Daemon::Do(const SendPeer& effect) {
@@ -185,6 +184,7 @@ void Daemon::SweepTraces() {
   while (waitpid(-1, nullptr, 0) > 0) {
   }
   ranks_.RemoveGroups();
+  removal_.RemoveAll();
   const Status removed = RemoveTree(arguments_.shm);
   if (!removed.ok()) Log(LogLevel::kWarning, removed.message());
 }

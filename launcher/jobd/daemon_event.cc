@@ -48,6 +48,7 @@ std::string Told(const Cause& cause) {
 Daemon::Daemon(event_base* base, const JobdArguments& arguments)
     : base_(base),
       arguments_(arguments),
+      removal_(base),
       ranks_(arguments.node, arguments.logs, arguments.cgroup),
       agent_(base, {.attached = [this] { Attached(); },
                     .detached = [this] { Detached(); },
@@ -88,7 +89,8 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
                                    .text = "MPI_Abort with status " +
                                            std::to_string(aborted.status) +
                                            (aborted.text.empty() ? "" : ": " + aborted.text)}});
-               }}),
+               },
+           .unused = [this](const std::string& folder) { removal_.Add(folder); }}),
       services_(base, {.spread = [this](const std::string& key,
                                         const std::string& value) { SpreadKey(key, value); },
                        .progress = [this](const JobProgress& news) { agent_.Send(news); },

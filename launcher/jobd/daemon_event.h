@@ -17,6 +17,7 @@
 #include "launcher/jobd/checkpoints_event.h"
 #include "launcher/jobd/fence_table.h"
 #include "launcher/jobd/jobd.h"
+#include "launcher/jobd/late_removal_event.h"
 #include "launcher/jobd/link_services_event.h"
 #include "launcher/jobd/local_ranks_posix.h"
 #include "launcher/jobd/mpi_watch_event.h"
@@ -117,6 +118,7 @@ class Daemon {
   };
   Attempt attempt_;
 
+  LateRemoval removal_;
   LocalRanks ranks_;
   AgentSocket agent_;
   Peers peers_;

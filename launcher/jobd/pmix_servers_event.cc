@@ -135,8 +135,7 @@ bool PmixServers::Reaped(pid_t pid) {
   const auto found = std::find_if(dying_.begin(), dying_.end(),
                                   [&](const auto& server) { return server->pid == pid; });
   if (found == dying_.end()) return false;
-  const Status removed = RemoveTree((*found)->folder);
-  if (!removed.ok()) Log(LogLevel::kWarning, removed.message());
+  callbacks_.unused((*found)->folder);
   dying_.erase(found);
   return true;
 }

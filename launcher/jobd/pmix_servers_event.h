@@ -29,6 +29,7 @@ class PmixServers {
     std::function<void(const pmix::FenceAsked&)> fence;
     std::function<void(std::uint32_t rank)> connected;
     std::function<void(const pmix::RankAborted&)> aborted;
+    std::function<void(const std::string& folder)> unused;  // Of a helper that ended.
   };
 
   // `folder`: where each helper gets a folder of its own.
