@@ -1,7 +1,9 @@
 """./dev bench launch: from the command to its exit, on a cluster that is up, two hosts in namespaces.
 
-Against mpirun, whose daemons start through an exec helper instead of ssh, and against srun where
-Slurm's packages are there.  Both sides in turn, medians of --runs.  Needs root (namespaces).
+Each command finds the cluster idle: --pause seconds lie before it, on both sides, so that neither
+pays for what the last one left to be done.  Against mpirun, whose daemons start through an exec
+helper instead of ssh, and against srun where Slurm's packages are there.  Both sides in turn, medians
+of --runs.  Needs root (namespaces).
 """
 
 import argparse
@@ -11,6 +13,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 
 from common import BIN, Table, in_turn, timed
 from cluster import Cluster
@@ -35,13 +38,14 @@ def exec_helper(hosts, folder):
 
 
 class Bench:
-    def __init__(self, hosts, cluster, folder):
-        self.hosts, self.cluster, self.folder = hosts, cluster, folder
+    def __init__(self, hosts, cluster, folder, pause):
+        self.hosts, self.cluster, self.folder, self.pause = hosts, cluster, folder, pause
         self.helper = exec_helper(hosts, folder)
 
     def _run(self, command, environment, mpi):
         """(whole command, last rank in main), seconds since the command began.  `mpi`: how many ranks
         say when they were in main; 0 for a program that does not."""
+        time.sleep(self.pause)
         took, began, output = timed(self.hosts.command(-1, command),
                                     env={**os.environ, **environment})
         if not mpi:
@@ -106,6 +110,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--no-srun", action="store_true")
+    parser.add_argument("--pause", type=float, default=0.7, help="0: back to back")
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("bench launch: needs root, for network namespaces")
@@ -113,7 +118,7 @@ def main():
     table = Table("launch")
     try:
         with Hosts(2) as hosts, Cluster(hosts, folder, 8, os.path.join(BIN, "muster")) as cluster:
-            bench = Bench(hosts, cluster, folder)
+            bench = Bench(hosts, cluster, folder, options.pause)
             mpi(bench, table, options.runs)
             if options.no_srun or not Slurm.installed():
                 trivial(bench, table, options.runs, None)
