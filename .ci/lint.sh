@@ -21,8 +21,8 @@ TidyKeys() {
   ninja -C build/release -t deps | awk -v root="$PWD/" '
     function flush() { if (source != "") print source "\t" headers; source = headers = "" }
     /^[^ ]/ { flush(); next }
-    NF == 1 && index($1, root) == 1 {
-      name = substr($1, length(root) + 1)
+    NF == 1 && (index($1, root) == 1 || index($1, "../../") == 1) {  # ccache makes them relative.
+      name = substr($1, index($1, root) == 1 ? length(root) + 1 : 7)
       if (source == "") source = name; else headers = headers " " name
     }
     END { flush() }' | sort -u | while IFS=$'\t' read -r source headers; do
@@ -84,6 +84,7 @@ LintTidy() {
   mkdir -p build/lint
   rm -f build/lint/failed
   TidyKeys >build/lint/keys
+  [[ -s build/lint/keys ]] || Fail "lint: clang-tidy: ninja knows no source of ours in build/release"
   if [[ $all -eq 1 ]]; then
     cp build/lint/keys build/lint/wanted
   else

@@ -226,8 +226,12 @@ std::optional<JobdProcess> OpenJobd(const JobdRecord& record) {
 }
 
 bool ContainRound(const JobdRecord& record) {
+  // By its pid too: until it is the job daemon, the child carries no cookie.
+  const auto jobd = OpenJobd(record);
+  if (jobd) syscall(SYS_pidfd_send_signal, jobd->pidfd.get(), SIGKILL, nullptr, 0);
   return KillRound({.group = record.group, .entry = CookieEntry(record.cookie), .uid = record.uid},
-                   {}) == 0;
+                   {}) == 0 &&
+         !jobd;
 }
 
 Status SweepTraces(const JobdHost& host, const DaemonId& id, const std::string& group) {

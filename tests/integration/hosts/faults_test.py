@@ -122,12 +122,18 @@ class Faults(unittest.TestCase):
         agent.wait(timeout=20)
         until(lambda: not self.pids(index, "jobd"), "the end of the job daemon")
 
+    def await_orphan(self, job):
+        """The rank dies with its parent, a moment later; what it started does not."""
+        until(lambda: len(self.of_attempt(1, job, 0)) < 2, "the end of the rank")
+        orphans = self.of_attempt(1, job, 0)
+        self.assertEqual(len(orphans), 1)
+        return orphans
+
     def test_orphans_of_a_dead_job_daemon_end_before_the_next_attempt(self):
         job = self.start_with_orphans()
         self.kill_agent_and_daemon(1)
         until(lambda: not ranks_on(self.hosts, 0, job), "the end of the other host's rank")
-        # The rank died with its parent; what it had started did not.
-        self.assertEqual(len(self.of_attempt(1, job, 0)), 1)
+        self.await_orphan(job)
         self.cluster.start(1)
         until(lambda: len(self.of_attempt(1, job, 1)) == 2, lambda: self.cluster.call("why", str(job)))
         self.assertEqual(self.of_attempt(1, job, 0), [])
@@ -139,8 +145,7 @@ class Faults(unittest.TestCase):
         job = self.start_with_orphans()
         self.kill_agent_and_daemon(1)
         shutil.rmtree(os.path.join(self.cluster.state(1), "agents", "n1", "daemons"))
-        orphans = self.of_attempt(1, job, 0)
-        self.assertEqual(len(orphans), 1)
+        orphans = self.await_orphan(job)
         group = "muster-" + environment_of(orphans[0])["MUSTER_JOB_COOKIE"]
         self.cluster.start(1)
         self.cluster.await_nodes(range(HOSTS))
