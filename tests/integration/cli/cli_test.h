@@ -18,7 +18,7 @@ namespace muster::testing {
 
 struct Command {
   std::string muster;
-  uid_t uid = 0;
+  uid_t uid = geteuid();  // Whose the muster is that a test runs.
 };
 Command& TheCommand();
 
