@@ -24,6 +24,18 @@ void Fill(const JobRequest::Restart& restart, v1::RestartPolicy* message) {
   for (const std::int32_t code : restart.never) message->add_never(code);
 }
 
+void Fill(const LaunchOptions& launch, v1::LaunchOptions* message) {
+  for (const std::string& contract : launch.contracts) message->add_contracts(contract);
+  message->set_bind(static_cast<v1::Bind>(launch.bind));
+  message->set_gpu_view(static_cast<v1::GpuView>(launch.gpu_view));
+  message->set_prolog(launch.prolog);
+  message->set_epilog(launch.epilog);
+  message->set_stdin_rank0(launch.stdin_rank0);
+  message->set_pty(launch.pty);
+  message->set_rows(launch.rows);
+  message->set_columns(launch.columns);
+}
+
 void Fill(const Owner& owner, v1::Owner* message) {
   message->set_uid(owner.uid);
   message->set_gid(owner.gid);
@@ -66,6 +78,8 @@ v1::SubmitRequest ToProto(const JobRequest& request) {
   spec->set_grace_ms(request.grace_ms);
   spec->set_time_limit_s(request.time_limit_s);
   spec->set_attached(request.attached);
+  spec->set_min_nodes(request.min_nodes);
+  Fill(request.launch, spec->mutable_launch());
   return message;
 }
 
@@ -92,6 +106,7 @@ JobView FromProto(const v1::Job& message) {
                .restarts = message.restarts(),
                .max_restarts = message.max_restarts(),
                .nodes = message.nodes(),
+               .min_nodes = message.min_nodes(),
                .ranks_per_node = message.ranks_per_node(),
                .argv = {message.argv().begin(), message.argv().end()},
                .cancelling = message.cancelling(),

@@ -33,6 +33,8 @@ struct JobRequest {
   std::uint32_t grace_ms = 30000;
   std::uint32_t time_limit_s = 0;  // 0: none.
   bool attached = false;           // Cancelled when nobody holds it (ClusterClient::Attach).
+  std::uint32_t min_nodes = 0;     // At least so many, `nodes` if they fit; 0: nodes.
+  LaunchOptions launch;
   Owner owner;
 };
 
@@ -74,7 +76,7 @@ struct JobView {
   std::int32_t exit_code = 0;  // As design.md section 6 lists them.
   Cause cause;                 // Why it ended; of the last failure while it lives.
   std::uint32_t restarts = 0, max_restarts = 0;
-  std::uint32_t nodes = 1, ranks_per_node = 0;
+  std::uint32_t nodes = 1, min_nodes = 0, ranks_per_node = 0;
   std::vector<std::string> argv;
   bool cancelling = false;
   std::optional<AttemptNumber> attempt;  // The current or last one.

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <functional>
 
-#include "launcher/cli/duration.h"
 #include "launcher/cli/exit_status.h"
 #include "launcher/cli/mistakes.h"
+#include "launcher/cli/run_options.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -14,13 +14,6 @@ namespace {
 
 constexpr const char* kVersion = "muster 0.1.0";
 
-std::string CheckName(const std::string& text) {
-  return IsName(text) ? ""
-                      : "takes letters, digits, '.', '-' and '_', at most 63; found '" + text + "'";
-}
-std::string CheckAbsolute(const std::string& text) {
-  return !text.empty() && text[0] == '/' ? "" : "must begin with /; found '" + text + "'";
-}
 std::string CheckSignal(const std::string& text) {
   return ParseSignal(text) != 0
              ? ""
@@ -132,53 +125,18 @@ class CommandLine {
         return "no program; put it after --, such as: muster run -N 1 -- hostname";
       }
       command.job.command = program_;
+      if (std::string mistake = CheckRun(command); !mistake.empty()) return mistake;
     }
     command_ = command;
     return "";
   }
 
-  // Binds a text option that is a length of time.
-  static void AddDuration(CLI::App& app, const char* name, std::uint32_t& out, const char* what) {
-    app.add_option_function<std::string>(
-           name,
-           [&out](const std::string& text) {
-             out = static_cast<std::uint32_t>(ParseDuration(text)->count());
-           },
-           what)
-        ->type_name("TIME")
-        ->check([](const std::string& text) {
-          const auto length = ParseDuration(text);
-          if (!length.ok()) return length.status().message();
-          return std::string(length->count() > 4'000'000'000 ? "is at most 46d" : "");
-        });
-  }
   static void AddJob(CLI::App& app, std::string& job) {
     app.add_option("JOB", job, "The job's number, or its name (the newest of that name)")
         ->required();
   }
 
-  void Run(CLI::App& app, RunCommand& run) {
-    run.job.max_restarts = 0;
-    run.job.never.clear();
-    app.add_option("-N,--nodes", run.job.nodes, "How many nodes (1)")
-        ->check(CLI::Range(1U, 100000U));
-    app.add_option("--ranks-per-node", run.job.ranks_per_node, "Ranks on each node (every slot)")
-        ->check(CLI::Range(1U, 100000U));
-    app.add_option("--slots", run.slots,
-                   "Slots of each node of a private cluster (as many as ranks per node, or 1)")
-        ->check(CLI::Range(1U, 4096U));
-    app.add_option("--max-restarts", run.job.max_restarts, "Start again after a failure (0)")
-        ->check(CLI::Range(0U, 1000000U));
-    app.add_option("--checkpoint-store", run.job.checkpoint.store, "A folder for checkpoints")
-        ->type_name("DIR")
-        ->check(CheckAbsolute);
-    app.add_flag("!--checkpoint-optional", run.job.checkpoint.required,
-                 "Go on without checkpoints when the store fails");
-    AddDuration(app, "--grace", run.job.grace_ms, "Between asking ranks to stop and killing (30s)");
-    AddDuration(app, "--time-limit", run.job.time_limit_ms, "End the job after this long (never)");
-    app.add_option("--name", run.job.name, "The job's name (the program's)")->check(CheckName);
-    app.add_flag("--detach", run.detach, "Print the job's number and leave it running");
-  }
+  void Run(CLI::App& app, RunCommand& run) { AddRunOptions(app, run); }
   template <typename C>
   void File(CLI::App& app, C& command) {
     app.add_option("FILE", command.file, "The job file (configs/job.yaml has every key)")

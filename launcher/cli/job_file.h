@@ -15,6 +15,7 @@ namespace muster {
 struct JobFile {
   std::string name;
   std::uint32_t nodes = 1;
+  std::uint32_t min_nodes = 0;       // At least so many, `nodes` if they fit; 0: nodes.
   std::uint32_t ranks_per_node = 0;  // 0: every slot of a node.
   std::vector<std::string> command;
   std::vector<std::string> environment;  // NAME=value.
@@ -25,6 +26,8 @@ struct JobFile {
   std::vector<std::string> restart_on = {"signal", "node_lost", "exit"};
   std::vector<std::int32_t> never = {2};
   CheckpointPolicy checkpoint;
+  std::vector<ResourceLimit> limits;  // Beside those that the ranks would have anyway.
+  LaunchOptions launch;
   bool operator==(const JobFile&) const = default;
 };
 

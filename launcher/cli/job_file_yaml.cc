@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "launcher/cli/job_file.h"
+#include "launcher/cli/limits.h"
 #include "launcher/cli/section_yaml.h"
 #include "runtime/base/text.h"
 
@@ -59,19 +60,69 @@ void ReadProgram(Section& top, JobFile& job) {
   }
 }
 
+// The key's text as one of `names`.
+template <typename T>
+void Choose(Section& section, const std::string& key, const std::map<std::string, T>& names,
+            T& out) {
+  std::string text;
+  section.Text(key, text);
+  if (!section.Has(key)) return;
+  const auto found = names.find(text);
+  if (found != names.end()) {
+    out = found->second;
+    return;
+  }
+  std::vector<std::string> known;
+  for (const auto& [name, value] : names) known.push_back(name);
+  section.Wrong(key, "knows " + Join(known, ", ") + "; found '" + text + "'");
+}
+
+void ReadLaunch(Section& top, JobFile& job) {
+  top.Texts("env_contract", job.launch.contracts);
+  for (const std::string& contract : job.launch.contracts) {
+    if (std::find(kContracts.begin(), kContracts.end(), contract) == kContracts.end()) {
+      top.Wrong("env_contract", "knows " + Join(kContracts, ", ") + "; found '" + contract + "'");
+    }
+  }
+  Choose(top, "bind", BindNames(), job.launch.bind);
+  Choose(top, "cuda_visible_devices", GpuViewNames(), job.launch.gpu_view);
+  top.Text("prolog", job.launch.prolog);
+  top.Text("epilog", job.launch.epilog);
+  std::vector<std::string> limits;
+  top.Environment("limits", limits);
+  for (const std::string& text : limits) {
+    const auto limit = ParseLimit(text);
+    if (!limit.ok()) top.Wrong("limits", "is wrong: " + limit.status().message());
+    if (limit.ok()) job.limits.push_back(*limit);
+  }
+}
+
+void ReadNodes(Section& top, JobFile& job, Mistakes& mistakes) {
+  constexpr Bounds kNodes{.least = 1, .most = 100'000};
+  if (!top.HasMap("nodes")) return top.Count("nodes", job.nodes, kNodes);
+  Section nodes(top.Map("nodes"), "nodes", mistakes);
+  job.min_nodes = 1;
+  nodes.Count("min", job.min_nodes, kNodes);
+  nodes.Count("max", job.nodes, kNodes);
+  if (!nodes.Has("max")) top.Wrong("nodes", "must have a 'max', such as {min: 1, max: 4}");
+  if (nodes.Has("max") && job.min_nodes > job.nodes) {
+    nodes.Wrong("min", "is above 'nodes.max', " + std::to_string(job.nodes));
+  }
+  nodes.Done();
+}
+
 void ReadShape(Section& top, JobFile& job) {
   top.Text("name", job.name);
   if (!job.name.empty() && !IsName(job.name)) {
     top.Wrong("name",
               "takes letters, digits, '.', '-' and '_', at most 63, found '" + job.name + "'");
   }
-  top.Count("nodes", job.nodes, {.least = 1, .most = 100'000});
   top.Count("ranks_per_node", job.ranks_per_node, {.most = 100'000});
   top.DurationMs("time_limit", job.time_limit_ms);
   if (job.time_limit_ms % 1000 != 0) top.Wrong("time_limit", "counts whole seconds");
   top.DurationMs("grace", job.grace_ms);
-  for (const char* key : {"gpus_per_node", "env_contract", "mesh", "placement", "priority", "queue",
-                          "spares", "container", "logs", "deterministic"}) {
+  for (const char* key : {"gpus_per_node", "mesh", "placement", "priority", "queue", "spares",
+                          "container", "logs", "deterministic"}) {
     top.NotYet(key);
   }
 }
@@ -88,6 +139,8 @@ Result<JobFile> ParseJobFile(const std::string& file, const std::string& text) {
   if (!mistakes.empty()) return MistakesStatus(file, mistakes);
   Section top(root, "", mistakes);
   ReadShape(top, job);
+  ReadNodes(top, job, mistakes);
+  ReadLaunch(top, job);
   ReadProgram(top, job);
   ReadRestart(top, job, mistakes);
   ReadCheckpoint(top, job, mistakes);

@@ -20,6 +20,24 @@ std::string JobName(const JobFile& file) {
   return IsName(base) ? base : "job";
 }
 
+Program Adjusted(Program program, const JobFile& file) {
+  if (!file.workdir.empty()) {
+    program.workdir = file.workdir[0] == '/' ? file.workdir : program.workdir + "/" + file.workdir;
+  }
+  for (const std::string& entry : file.environment) {
+    const std::string name = entry.substr(0, entry.find('=') + 1);
+    std::erase_if(program.environment,
+                  [&](const std::string& other) { return other.rfind(name, 0) == 0; });
+    program.environment.push_back(entry);
+  }
+  for (const ResourceLimit& limit : file.limits) {
+    std::erase_if(program.limits,
+                  [&](const ResourceLimit& other) { return other.resource == limit.resource; });
+    program.limits.push_back(limit);
+  }
+  return program;
+}
+
 JobRequest RequestOf(const JobFile& file, Program program) {
   JobRequest request = {.name = JobName(file),
                         .nodes = file.nodes,
@@ -27,7 +45,9 @@ JobRequest RequestOf(const JobFile& file, Program program) {
                         .program = std::move(program),
                         .checkpoint = file.checkpoint,
                         .grace_ms = file.grace_ms,
-                        .time_limit_s = (file.time_limit_ms + 999) / 1000};
+                        .time_limit_s = (file.time_limit_ms + 999) / 1000,
+                        .min_nodes = file.min_nodes,
+                        .launch = file.launch};
   request.restart = {.max = file.max_restarts,
                      .on_signal = Has(file.restart_on, "signal"),
                      .on_node_lost = Has(file.restart_on, "node_lost"),
@@ -45,13 +65,16 @@ Fit FitOf(const JobFile& file, const std::vector<ClusterNode>& nodes) {
     const bool usable = !node.lost && node.drained.empty() && whole;
     if (usable && node.slots - node.used >= wanted) ++fit_now;
   }
+  const std::uint32_t least = file.min_nodes == 0 ? file.nodes : file.min_nodes;
+  const std::string count =
+      (least < file.nodes ? std::to_string(least) + " to " : "") + std::to_string(file.nodes);
   const std::string each =
       file.ranks_per_node == 0 ? "all their slots" : std::to_string(wanted) + " slots each";
-  return {.now = fit_now >= file.nodes,
-          .ever = fit_ever >= file.nodes,
-          .sentence = "needs " + std::to_string(file.nodes) + " nodes with " + each + "; " +
-                      std::to_string(fit_now) + " of " + std::to_string(nodes.size()) +
-                      " fit now, " + std::to_string(fit_ever) + " could when idle"};
+  return {.now = fit_now >= least,
+          .ever = fit_ever >= least,
+          .sentence = "needs " + count + " nodes with " + each + "; " + std::to_string(fit_now) +
+                      " of " + std::to_string(nodes.size()) + " fit now, " +
+                      std::to_string(fit_ever) + " could when idle"};
 }
 
 }  // namespace muster

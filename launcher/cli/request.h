@@ -6,6 +6,10 @@
 
 namespace muster {
 
+// `program` with what the file says of workdir, environment and limits.  A relative workdir is one
+// below the program's.
+Program Adjusted(Program program, const JobFile& file);
+
 // All but the key, the owner and whether it is attached.
 JobRequest RequestOf(const JobFile& file, Program program);
 

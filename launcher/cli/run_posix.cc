@@ -87,7 +87,7 @@ class Run {
     auto program = CallerProgram(command_.job.command);
     if (!program.ok()) return End(Fail(program.status(), command_.common.json));
     client_.emplace(*std::move(config));
-    request_ = RequestOf(command_.job, *std::move(program));
+    request_ = RequestOf(command_.job, Adjusted(*std::move(program), command_.job));
     const std::string key = RandomBytes(16);
     request_.submit_key = ToHex(std::as_bytes(std::span(key)));
     request_.owner = CallerOwner();

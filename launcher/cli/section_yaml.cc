@@ -73,6 +73,12 @@ bool Section::Has(const std::string& key) {
   return !value.IsNull();
 }
 
+bool Section::HasMap(const std::string& key) {
+  const YAML::Node value = Find(key);
+  known_.pop_back();
+  return value.IsMap();
+}
+
 void Section::Wrong(const std::string& key, const std::string& what) {
   const YAML::Node value = Find(key);
   known_.pop_back();

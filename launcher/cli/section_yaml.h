@@ -29,6 +29,7 @@ class Section {
   Section(const YAML::Node& map, std::string path, Mistakes& mistakes);
 
   bool Has(const std::string& key);
+  bool HasMap(const std::string& key);
   void Text(const std::string& key, std::string& out);
   void Count(const std::string& key, std::uint32_t& out, Bounds bounds = {});
   void Flag(const std::string& key, bool& out);

@@ -87,8 +87,8 @@ int Do(const SubmitCommand& submit) {
   if (!file.ok()) return Fail(file.status(), submit.common.json);
   Asker asker(submit.common);
   if (!asker.ready()) return asker.NoCluster();
-  JobRequest request =
-      RequestOf(*file, PlainProgram(file->command, file->environment, file->workdir));
+  JobRequest request = RequestOf(
+      *file, Adjusted(PlainProgram(file->command, file->environment, file->workdir), *file));
   const std::string key = RandomBytes(16);
   request.submit_key = ToHex(std::as_bytes(std::span(key)));
   request.owner = CallerOwner();

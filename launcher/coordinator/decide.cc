@@ -61,6 +61,11 @@ void Turn::On(const JobSubmitted& event) {
   }
   if (event.spec.program.argv.empty()) return Answer(Code::kInvalid, "no program is named");
   if (event.spec.nodes == 0) return Answer(Code::kInvalid, "nodes is 0; a job needs at least 1");
+  if (event.spec.min_nodes > event.spec.nodes) {
+    return Answer(Code::kInvalid, "the least number of nodes, " +
+                                      std::to_string(event.spec.min_nodes) +
+                                      ", is above the most, " + std::to_string(event.spec.nodes));
+  }
   const Placement placement = Place(ViewFor(state_, Job{}), WishOf(event.spec));
   if (placement.hosts.empty() && placement.refusal.never && !state_.nodes.empty()) {
     std::string message = "the job can never fit: it " + placement.refusal.summary;
@@ -189,7 +194,10 @@ StartAttempt MakeStartOrder(const Job& job, std::size_t host_index, const Limits
                      .checkpoint = job.spec.checkpoint,
                      .grace_ms = job.spec.grace_ms,
                      .fence_ms = limits.fence_ms,
-                     .host_index = static_cast<std::uint32_t>(host_index)};
+                     .host_index = static_cast<std::uint32_t>(host_index),
+                     .name = job.spec.name,
+                     .max_restarts = job.spec.restart.max,
+                     .launch = job.spec.launch};
   for (const Member& member : job.attempt->members) order.hosts.push_back(member.host);
   return order;
 }

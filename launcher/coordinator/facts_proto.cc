@@ -3,80 +3,11 @@
 #include <utility>
 
 #include "launcher/coordinator/facts_archive_proto.h"
-#include "muster/v1/journal.pb.h"
+#include "launcher/coordinator/facts_enums_proto.h"
 
 namespace muster {
 
 namespace pb = v1::journal;
-
-// ---- enums: a number on disk is for ever, whatever the order in the header ----------------------
-
-#define PAIR(ours, on_disk) \
-  case ours:                \
-    return pb::on_disk
-
-static constexpr int OnDisk(CauseKind kind) {
-  using enum CauseKind;
-  switch (kind) {
-    PAIR(kNone, CAUSE_NONE);
-    PAIR(kExit, CAUSE_EXIT);
-    PAIR(kSignal, CAUSE_SIGNAL);
-    PAIR(kOutOfMemory, CAUSE_OUT_OF_MEMORY);
-    PAIR(kNotFound, CAUSE_NOT_FOUND);
-    PAIR(kNotExecutable, CAUSE_NOT_EXECUTABLE);
-    PAIR(kAborted, CAUSE_ABORTED);
-    PAIR(kSingleton, CAUSE_SINGLETON);
-    PAIR(kPeerLost, CAUSE_PEER_LOST);
-    PAIR(kNodeLost, CAUSE_NODE_LOST);
-    PAIR(kJobdLost, CAUSE_JOBD_LOST);
-    PAIR(kPmixLost, CAUSE_PMIX_LOST);
-    PAIR(kLaunch, CAUSE_LAUNCH);
-    PAIR(kStore, CAUSE_STORE);
-    PAIR(kSuperseded, CAUSE_SUPERSEDED);
-    PAIR(kCancelled, CAUSE_CANCELLED);
-    PAIR(kTimeLimit, CAUSE_TIME_LIMIT);
-    PAIR(kClientLost, CAUSE_CLIENT_LOST);
-  }
-  return -1;
-}
-
-static constexpr int OnDisk(MemberPhase phase) {
-  using enum MemberPhase;
-  switch (phase) {
-    PAIR(kNone, MEMBER_NONE);
-    PAIR(kStarting, MEMBER_STARTING);
-    PAIR(kReady, MEMBER_READY);
-    PAIR(kRunning, MEMBER_RUNNING);
-    PAIR(kFinished, MEMBER_FINISHED);
-    PAIR(kStopping, MEMBER_STOPPING);
-    PAIR(kLeft, MEMBER_LEFT);
-    PAIR(kDead, MEMBER_DEAD);
-    PAIR(kGone, MEMBER_GONE);
-  }
-  return -1;
-}
-
-static constexpr int OnDisk(JobPhase phase) {
-  using enum JobPhase;
-  switch (phase) {
-    PAIR(kPending, JOB_PENDING);
-    PAIR(kRunning, JOB_RUNNING);
-    PAIR(kEnded, JOB_ENDED);
-  }
-  return -1;
-}
-
-static constexpr int OnDisk(Outcome outcome) {
-  using enum Outcome;
-  switch (outcome) {
-    PAIR(kNone, OUTCOME_NONE);
-    PAIR(kSucceeded, OUTCOME_SUCCEEDED);
-    PAIR(kFailed, OUTCOME_FAILED);
-    PAIR(kCancelled, OUTCOME_CANCELLED);
-    PAIR(kPreempted, OUTCOME_PREEMPTED);
-  }
-  return -1;
-}
 
 // ---- messages: one Map() each, for both directions ----------------------------------------------
 
@@ -124,11 +55,19 @@ static void Map(A& a, In<A, RestartPolicy>& v, pb::RestartPolicy& m) {
 }
 
 template <typename A>
+static void Map(A& a, In<A, LaunchOptions>& v, pb::LaunchOptions& m) {
+  auto& [contracts, bind, gpu_view, prolog, epilog, stdin_rank0, pty, rows, columns] = v;
+  PART(contracts), VALUE(bind), VALUE(gpu_view), PART(prolog), PART(epilog);
+  VALUE(stdin_rank0), VALUE(pty), VALUE(rows), VALUE(columns);
+}
+
+template <typename A>
 static void Map(A& a, In<A, JobSpec>& v, pb::JobSpec& m) {
   auto& [name, nodes, ranks_per_node, program, restart, checkpoint, grace_ms, time_limit_s,
-         attached] = v;
+         attached, min_nodes, launch] = v;
   PART(name), VALUE(nodes), VALUE(ranks_per_node), PART(program), PART(restart), PART(checkpoint);
-  VALUE(grace_ms), VALUE(time_limit_s), VALUE(attached);
+  VALUE(grace_ms), VALUE(time_limit_s), VALUE(attached), VALUE(min_nodes);
+  PART(launch);
 }
 
 template <typename A>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtime/base/text.h"
 #include "runtime/base/wire.h"
 
 namespace muster {
@@ -74,6 +75,32 @@ Program FromProto(const v1::Program& message) {
   return program;
 }
 
+LaunchOptions FromProto(const v1::LaunchOptions& message) {
+  return {.contracts = {message.contracts().begin(), message.contracts().end()},
+          .bind = static_cast<Bind>(message.bind()),
+          .gpu_view = static_cast<GpuView>(message.gpu_view()),
+          .prolog = message.prolog(),
+          .epilog = message.epilog(),
+          .stdin_rank0 = message.stdin_rank0(),
+          .pty = message.pty(),
+          .rows = message.rows(),
+          .columns = message.columns()};
+}
+
+Status CheckLaunch(const v1::LaunchOptions& launch) {
+  for (const std::string& contract : launch.contracts()) {
+    if (std::find(kContracts.begin(), kContracts.end(), contract) == kContracts.end()) {
+      return Status(Code::kInvalid, "no environment contract is called '" + contract +
+                                        "'; known are " + Join(kContracts, ", "));
+    }
+  }
+  // An enum of proto3 may hold any number.
+  if (!v1::Bind_IsValid(launch.bind())) return Status(Code::kInvalid, "no such way to bind ranks");
+  if (!v1::GpuView_IsValid(launch.gpu_view()))
+    return Status(Code::kInvalid, "no such view of GPUs");
+  return {};
+}
+
 // The slots that attempts under way have on a node, and whose they are.
 struct Use {
   std::uint32_t slots = 0;
@@ -115,7 +142,9 @@ JobSpec FromProto(const v1::JobSpec& message) {
                          .required = message.checkpoint().required()},
           .grace_ms = message.grace_ms(),
           .time_limit_s = message.time_limit_s(),
-          .attached = message.attached()};
+          .attached = message.attached(),
+          .min_nodes = message.min_nodes(),
+          .launch = FromProto(message.launch())};
 }
 
 Owner FromProto(const v1::Owner& message) {
@@ -147,7 +176,7 @@ Status CheckSubmission(const v1::SubmitRequest& request) {
     return Missing("spec.nodes of " + std::to_string(spec.nodes()) + "; allowed is 1 to 65536");
   }
   if (spec.program().umask() > 0777) return Missing("a umask above 0777");
-  return {};
+  return CheckLaunch(spec.launch());
 }
 
 v1::Job ToProto(const JobPicture& picture, bool whole) {
@@ -165,6 +194,7 @@ v1::Job ToProto(const JobPicture& picture, bool whole) {
   message.set_restarts(job.restarts);
   message.set_max_restarts(job.spec.restart.max);
   message.set_nodes(job.spec.nodes);
+  message.set_min_nodes(job.spec.min_nodes);
   message.set_ranks_per_node(job.spec.ranks_per_node);
   for (const std::string& word : job.spec.program.argv) message.add_argv(word);
   message.set_cancelling(job.cancel.has_value());

@@ -50,7 +50,9 @@ std::vector<NodeView> ViewFor(const State& state, const Job& job) {
 }
 
 Wish WishOf(const JobSpec& spec) {
-  return {.nodes = spec.nodes, .ranks_per_node = spec.ranks_per_node};
+  return {.nodes = spec.nodes,
+          .ranks_per_node = spec.ranks_per_node,
+          .min_nodes = spec.min_nodes == 0 ? spec.nodes : spec.min_nodes};
 }
 
 }  // namespace muster

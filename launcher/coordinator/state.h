@@ -36,6 +36,9 @@ struct JobSpec {
   std::uint32_t grace_ms = 30000;
   std::uint32_t time_limit_s = 0;  // 0: none.
   bool attached = false;  // A `muster run` holds it: when that dies the job is stopped with grace.
+  std::uint32_t min_nodes =
+      0;  // An attempt takes `nodes`, or as many as fit, but not fewer; 0: nodes.
+  LaunchOptions launch;
   bool operator==(const JobSpec&) const = default;
 };
 

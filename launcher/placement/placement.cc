@@ -105,6 +105,15 @@ std::map<std::uint32_t, std::size_t> Capable(const std::vector<NodeView>& nodes,
   return capable;
 }
 
+std::uint32_t Least(const Wish& wish) {
+  return wish.min_nodes == 0 ? wish.nodes : std::min(wish.min_nodes, wish.nodes);
+}
+
+std::string NodesWanted(const Wish& wish) {
+  const std::string most = Count(wish.nodes, "node");
+  return Least(wish) < wish.nodes ? std::to_string(Least(wish)) + " to " + most : most;
+}
+
 // As many nodes, or all, with the slots that each of them has.
 std::string WouldFit(const std::vector<NodeView>& nodes, const Wish& wish) {
   std::vector<std::uint32_t> slots;
@@ -113,7 +122,7 @@ std::string WouldFit(const std::vector<NodeView>& nodes, const Wish& wish) {
   }
   if (slots.empty() || wish.nodes == 0 || wish.ranks_per_node == 0) return "";
   std::sort(slots.rbegin(), slots.rend());
-  const std::size_t count = std::min<std::size_t>(wish.nodes, slots.size());
+  const std::size_t count = std::min<std::size_t>(Least(wish), slots.size());
   const std::uint32_t each = std::min(slots[count - 1], wish.ranks_per_node);
   return "; " + Count(count, "node") + " with " + Count(each, "slot") +
          (count == 1 ? "" : " each") + " would fit";
@@ -123,13 +132,13 @@ Refusal Refuse(const std::vector<NodeView>& nodes, const Wish& wish, std::size_t
   Refusal refusal;
   std::size_t most = 0;
   for (const auto& [ranks, count] : Capable(nodes, wish)) most = std::max(most, count);
-  refusal.never = wish.nodes == 0 || most < wish.nodes;
+  refusal.never = wish.nodes == 0 || most < Least(wish);
   const std::string each =
       wish.ranks_per_node == 0
           ? (wish.nodes == 1 ? "with all its slots" : "of one size")
           : "with " + Count(wish.ranks_per_node, "slot") + (wish.nodes == 1 ? "" : " each");
   refusal.summary =
-      "needs " + Count(wish.nodes, "node") + " " + each + "; " +
+      "needs " + NodesWanted(wish) + " " + each + "; " +
       (refusal.never
            ? "the cluster has " + std::to_string(most) + " such" + WouldFit(nodes, wish)
            : std::to_string(fit_now) + " of " + std::to_string(nodes.size()) + " fit now");
@@ -161,9 +170,10 @@ Placement Place(const std::vector<NodeView>& nodes, const Wish& wish) {
     if (ranks > 0)
       fit_now = std::max(fit_now, (fitting[ranks].push_back(&node), fitting[ranks].size()));
   }
+  const std::size_t count = std::min<std::size_t>(fit_now, wish.nodes);
   for (const auto& [ranks, group] : fitting) {
-    if (wish.nodes == 0 || group.size() < wish.nodes) continue;
-    return {.hosts = Assign(Choose(group, wish.nodes, ranks), ranks)};
+    if (count == 0 || count < Least(wish) || group.size() < count) continue;
+    return {.hosts = Assign(Choose(group, count, ranks), ranks)};
   }
   return {.refusal = Refuse(nodes, wish, fit_now)};
 }

@@ -1,7 +1,7 @@
 // Where the ranks of a job go.
 //
-// Place() is pure: all or none, on the fewest nodes, ranks in the order of the topology, and for
-// each node that cannot help one sentence that says why.
+// Place() is pure: all or none, on as many of the wished nodes as fit, ranks in the order of the
+// topology, and for each node that cannot help one sentence that says why.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,8 @@ struct NodeView {
 struct Wish {
   std::uint32_t nodes = 1;
   std::uint32_t ranks_per_node =
-      0;  // 0: all slots of a node (every chosen node then has equally many).
+      0;                        // 0: all slots of a node (every chosen node then has equally many).
+  std::uint32_t min_nodes = 0;  // Fewer than `nodes` will do, but not fewer than these; 0: nodes.
 };
 
 struct Refusal {

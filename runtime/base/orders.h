@@ -17,6 +17,8 @@
 #include <variant>
 #include <vector>
 
+#include "runtime/base/launch.h"
+
 namespace muster {
 
 using NodeName = std::string;
@@ -108,11 +110,14 @@ struct StartAttempt {
   std::uint32_t fence_ms = 2500;
   std::vector<Host> hosts;
   std::uint32_t host_index = 0;  // Which of them the receiver is.
+  std::string name;              // The job's, for people.
+  std::uint32_t max_restarts = 0;
+  LaunchOptions launch;
   bool operator==(const StartAttempt&) const = default;
   template <typename A>
   void Fields(A& a) {
     a(job, attempt, run_id, job_key, owner, program, checkpoint, grace_ms, fence_ms, hosts,
-      host_index);
+      host_index, name, max_restarts, launch);
   }
 };
 

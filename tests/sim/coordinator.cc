@@ -139,6 +139,8 @@ void Coordinator::Observe(const Event& event, const State& before, const Decisio
                ended->cause.text.c_str());
     } else if (const auto* placed = std::get_if<AttemptPlaced>(&fact)) {
       if (placed->attempt > 0) w_.Count("restart");
+      if (placed->hosts.size() < state_.jobs.at(placed->job).spec.nodes)
+        w_.Count("attempt on fewer nodes");
       w_.Trace("coordinator: job %llu attempt %u on %zu nodes from %s",
                static_cast<unsigned long long>(placed->job), placed->attempt, placed->hosts.size(),
                placed->hosts[0].node.c_str());

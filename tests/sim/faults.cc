@@ -248,7 +248,8 @@ bool World::MustEndByItself(const Job& job) {
       fitting +=
           NodeNamed(name)->up && node.slots >= std::max(1U, job.spec.ranks_per_node) ? 1U : 0U;
     }
-    return fitting >= job.spec.nodes && job.spec.ranks_per_node > 0 && jobs.size() == 1;
+    const std::uint32_t least = job.spec.min_nodes == 0 ? job.spec.nodes : job.spec.min_nodes;
+    return fitting >= least && job.spec.ranks_per_node > 0 && jobs.size() == 1;
   }
   if (job.attempt->stopping) return timeline.now() > quiet_since_ + kPatience + 10 * kSecond;
   const auto attempt = truth.attempts.find(job.attempt->number);

@@ -74,6 +74,8 @@ void World::MakeJobs() {
     job.key = key;
     const auto most = std::min<std::int64_t>(4, static_cast<std::int64_t>(nodes.size()) - 1);
     job.spec.nodes = static_cast<std::uint32_t>(random.Between(1, most));
+    if (seed > kLastRigidSeed && (seed + static_cast<std::uint64_t>(i)) % 2 == 0)
+      job.spec.min_nodes = 1;
     job.spec.ranks_per_node = static_cast<std::uint32_t>(random.Below(3));
     job.spec.program.argv = {"train"};
     job.spec.restart.max = static_cast<std::uint32_t>(random.Below(5));

@@ -59,6 +59,9 @@ struct Peer {
   Instance other = 0;
 };
 
+// The seeds after it have elastic jobs, too.
+inline constexpr std::uint64_t kLastRigidSeed = 10000;
+
 struct Daemon {
   Instance instance = 0;
   JobId job = 0;

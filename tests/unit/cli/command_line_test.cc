@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "launcher/cli/duration.h"
+#include "launcher/cli/request.h"
 
 namespace muster {
 namespace {
@@ -53,6 +54,45 @@ TEST(Run, RefusesNoNodes) {
   EXPECT_FALSE(Complaint({"run", "-N", "0", "--", "a"}).empty());
   EXPECT_FALSE(Complaint({"run", "-N", "-1", "--", "a"}).empty());
   EXPECT_FALSE(Complaint({"run", "-N", "x", "--", "a"}).empty());
+}
+
+TEST(Run, ReadsHowRanksAreStarted) {
+  const auto run = Get<RunCommand>({"run",           "-N",
+                                    "1:4",           "--bind",
+                                    "core",          "--cuda-visible-devices",
+                                    "rank",          "--env-contract",
+                                    "slurm,openmpi", "--env",
+                                    "A=1",           "--env",
+                                    "B=x=y",         "--workdir",
+                                    "sub",           "--ulimit",
+                                    "core=64K",      "--prolog",
+                                    "true",          "--",
+                                    "prog"});
+  EXPECT_EQ(run.job.nodes, 4U);
+  EXPECT_EQ(run.job.min_nodes, 1U);
+  EXPECT_EQ(run.job.launch, (LaunchOptions{.contracts = {"slurm", "openmpi"},
+                                           .bind = Bind::kCore,
+                                           .gpu_view = GpuView::kRank,
+                                           .prolog = "true"}));
+  const Program adjusted = Adjusted({.environment = {"A=0", "AB=2"},
+                                     .workdir = "/home",
+                                     .limits = {{.resource = 4, .soft = 0, .hard = 1}}},
+                                    run.job);
+  EXPECT_EQ(adjusted.workdir, "/home/sub");
+  EXPECT_EQ(adjusted.environment, (std::vector<std::string>{"AB=2", "A=1", "B=x=y"}));
+  EXPECT_EQ(adjusted.limits, (std::vector<ResourceLimit>{{4, 65536, 65536}}));
+}
+
+TEST(Run, SaysWhatAnOptionTakes) {
+  const auto complaint = [](const std::string& option, const std::string& value) {
+    return Complaint({"run", option, value, "--", "a"});
+  };
+  EXPECT_NE(complaint("-N", "4:1").find("MIN:MAX such as 1:4; found '4:1'"), std::string::npos);
+  EXPECT_NE(complaint("--env", "PATH").find("takes NAME=VALUE; found 'PATH'"), std::string::npos);
+  EXPECT_NE(complaint("--ulimit", "core").find("such as core=unlimited; found 'core'"),
+            std::string::npos);
+  EXPECT_NE(complaint("--bind", "socket").find("socket"), std::string::npos);
+  EXPECT_NE(complaint("--env-contract", "pbs").find("pbs"), std::string::npos);
 }
 
 TEST(CommandLine, SuggestsTheVerbThatWasMeant) {

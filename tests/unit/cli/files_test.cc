@@ -45,7 +45,8 @@ TEST(JobFile, SampleShowsEveryKeyThatIsKnown) {
   const std::string text = *ReadFile(configs + "/job.yaml");
   const std::string known = JobComplaint("command: [a]\nzzzzzzzz: 1\n");
   for (const char* key : {"name", "nodes", "ranks_per_node", "command", "script", "env", "workdir",
-                          "time_limit", "grace", "restart", "checkpoint"}) {
+                          "time_limit", "grace", "restart", "checkpoint", "env_contract", "bind",
+                          "cuda_visible_devices", "prolog", "epilog", "limits"}) {
     EXPECT_NE(text.find(std::string(key) + ":"), std::string::npos) << key;
     EXPECT_NE(known.find(key), std::string::npos) << key;
   }
@@ -65,6 +66,12 @@ time_limit: 2h
 grace: 90s
 restart: {max: 7, on: [signal], never: [2, 93]}
 checkpoint: {store: /nfs/ckpt, keep: 5, required: false}
+env_contract: [slurm, horovod]
+bind: numa
+cuda_visible_devices: rank
+prolog: mount /data
+epilog: umount /data
+limits: {core: unlimited, memlock: 2G}
 )");
   ASSERT_TRUE(job.ok()) << job.status().message();
   EXPECT_EQ(job->command, (std::vector<std::string>{"/bin/sh", "-c", "echo one\necho two\n"}));
@@ -76,6 +83,41 @@ checkpoint: {store: /nfs/ckpt, keep: 5, required: false}
   EXPECT_EQ(job->never, (std::vector<std::int32_t>{2, 93}));
   EXPECT_EQ(job->checkpoint,
             (CheckpointPolicy{.store = "/nfs/ckpt", .keep = 5, .required = false}));
+  EXPECT_EQ(job->launch, (LaunchOptions{.contracts = {"slurm", "horovod"},
+                                        .bind = Bind::kNuma,
+                                        .gpu_view = GpuView::kRank,
+                                        .prolog = "mount /data",
+                                        .epilog = "umount /data"}));
+  EXPECT_EQ(job->limits,
+            (std::vector<ResourceLimit>{{4, UINT64_MAX, UINT64_MAX}, {8, 2ULL << 30, 2ULL << 30}}));
+}
+
+TEST(JobFile, ReadsARangeOfNodes) {
+  const auto job = ParseJobFile("job.yaml", "command: [a]\nnodes: {min: 2, max: 4}\n");
+  ASSERT_TRUE(job.ok()) << job.status().message();
+  EXPECT_EQ(job->nodes, 4U);
+  EXPECT_EQ(job->min_nodes, 2U);
+  EXPECT_NE(JobComplaint("command: [a]\nnodes: {min: 5, max: 4}\n")
+                .find("'nodes.min' is above 'nodes.max', 4"),
+            std::string::npos);
+  EXPECT_NE(JobComplaint("command: [a]\nnodes: {min: 5}\n").find("must have a 'max'"),
+            std::string::npos);
+}
+
+TEST(JobFile, NamesWhatItKnowsWhereAWordIsWrong) {
+  const std::string complaint = JobComplaint(
+      "command: [a]\n"
+      "env_contract: [slrum]\n"
+      "bind: socket\n"
+      "limits: {cores: 1, nofile: many}\n");
+  for (const char* part :
+       {"job.yaml:2:15: 'env_contract' knows deepspeed, horovod, openmpi, slurm; "
+        "found 'slrum'",
+        "job.yaml:3:7: 'bind' knows auto, core, none, numa; found 'socket'",
+        "no limit is called 'cores'; known are as, core, cpu",
+        "takes a number, one with K, M or G, or 'unlimited'; found 'many'"}) {
+    EXPECT_NE(complaint.find(part), std::string::npos) << part << "\n" << complaint;
+  }
 }
 
 TEST(JobFile, ReportsEveryMistakeAtOnceWhereItStands) {
@@ -89,7 +131,7 @@ TEST(JobFile, ReportsEveryMistakeAtOnceWhereItStands) {
   EXPECT_EQ(complaint.substr(0, complaint.find('\n')),
             "job.yaml:1:8: 'nodes' must be a whole number 1..100000, found '-3'");
   EXPECT_NE(complaint.find("job.yaml:2:1: unknown key 'rank_per_node'; did you mean "
-                           "'ranks_per_node'? (known: checkpoint, command,"),
+                           "'ranks_per_node'? (known: bind, checkpoint, command,"),
             std::string::npos)
       << complaint;
   EXPECT_NE(complaint.find("job.yaml:3:10: 'command' must be a list"), std::string::npos);

@@ -112,6 +112,7 @@ TEST(FactsProto, EveryMemberOfEveryStructHasItsField) {
   ExpectAsManyMembers<CheckpointPolicy, pb::CheckpointPolicy>();
   ExpectAsManyMembers<RestartPolicy, pb::RestartPolicy>();
   ExpectAsManyMembers<JobSpec, pb::JobSpec>();
+  ExpectAsManyMembers<LaunchOptions, pb::LaunchOptions>();
   ExpectAsManyMembers<Host, pb::Host>();
   ExpectAsManyMembers<Cause, pb::Cause>();
   ExpectAsManyMembers<CoordinatorStarted, pb::CoordinatorStarted>();

@@ -142,11 +142,13 @@ std::optional<Price> Cheapest(const std::vector<NodeView>& nodes, const Wish& wi
 TEST(Place, IsAsGoodAsTryingEverySetOfNodes) {
   std::mt19937 random(20261122);
   const auto below = [&](std::uint32_t n) { return static_cast<std::uint32_t>(random() % n); };
-  int placed = 0, refused = 0;
+  int placed = 0, refused = 0, fewer = 0;
   for (int round = 0; round < 3000; ++round) {
     std::vector<NodeView> nodes;
     const std::uint32_t count = 1 + below(7);
-    const Wish wish{.nodes = 1 + below(4), .ranks_per_node = 1 + below(4)};
+    Wish wish{.nodes = 1 + below(4), .ranks_per_node = 1 + below(4)};
+    const std::uint32_t most = wish.nodes;
+    if (below(3) == 0) wish.min_nodes = 1 + below(wish.nodes);
     const bool any_preferred = below(2) == 0;
     for (std::uint32_t i = 0; i < count; ++i) {
       NodeView node = Busy(Idle("n" + std::to_string(i), 4), below(5));
@@ -161,9 +163,19 @@ TEST(Place, IsAsGoodAsTryingEverySetOfNodes) {
       return node.preferred && node.unusable.empty() &&
              node.free_slots.size() >= wish.ranks_per_node;
     };
-    const bool known = std::count_if(nodes.begin(), nodes.end(), usable) >= wish.nodes;
-    const auto best = Cheapest(nodes, wish, known);
     const Placement placement = Place(nodes, wish);
+    // As many nodes as there are, down to the least.
+    const std::uint32_t least = wish.min_nodes == 0 ? wish.nodes : wish.min_nodes;
+    bool known = false;
+    std::optional<Price> best;
+    for (; wish.nodes >= least && !best; --wish.nodes) {
+      known = std::count_if(nodes.begin(), nodes.end(), usable) >= wish.nodes;
+      best = Cheapest(nodes, wish, known);
+      if (best) {
+        EXPECT_EQ(placement.hosts.size(), wish.nodes) << "round " << round;
+      }
+      fewer += best && placement.hosts.size() < most ? 1 : 0;
+    }
     ASSERT_EQ(placement.hosts.empty(), !best.has_value()) << "round " << round;
     (best ? placed : refused) += 1;
     if (!best) {
@@ -193,6 +205,7 @@ TEST(Place, IsAsGoodAsTryingEverySetOfNodes) {
   }
   EXPECT_GT(placed, 500);
   EXPECT_GT(refused, 500);
+  EXPECT_GT(fewer, 50);
 }
 
 }  // namespace
