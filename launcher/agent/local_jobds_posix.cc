@@ -17,11 +17,6 @@
 namespace muster {
 namespace {
 
-bool Readable(int fd) {
-  pollfd wait = {.fd = fd, .events = POLLIN, .revents = 0};
-  return poll(&wait, 1, 0) > 0;
-}
-
 std::string Named(JobId job) {
   return "job=" + std::to_string(job) + " ";
 }
@@ -275,7 +270,8 @@ void LocalJobds::RunRounds(JobId job, Local& local, TimePoint now) {
 
 JobdStatus LocalJobds::StatusFromFile(const std::optional<JobdRecord>& record) const {
   if (!record) return {};
-  const auto bytes = ReadFile(host_.paths.DaemonStatus(host_.node, record->id));
+  constexpr std::size_t kLargest = 16 << 20;
+  const auto bytes = ReadForeignFile(host_.paths.DaemonStatus(host_.node, record->id), kLargest);
   if (!bytes.ok()) return {};
   const auto file = DecodeWire<StatusFile>(*bytes);
   return file.ok() ? file->status : JobdStatus{};

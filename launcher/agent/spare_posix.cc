@@ -1,8 +1,5 @@
 #include "launcher/agent/spare_posix.h"
 
-#include <poll.h>
-#include <sys/wait.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -16,11 +13,6 @@ constexpr Duration kLongestPause = std::chrono::milliseconds(50);
 constexpr Duration kPatience = std::chrono::seconds(30);
 // After one that failed: what is wrong will be said by the next job, not by us again and again.
 constexpr Duration kAfterFailure = std::chrono::minutes(1);
-
-bool Readable(int fd) {
-  pollfd wait = {.fd = fd, .events = POLLIN, .revents = 0};
-  return poll(&wait, 1, 0) > 0;
-}
 
 }  // namespace
 

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "launcher/jobd/spawn_posix.h"
+#include "runtime/base/lean_start.h"
 #include "runtime/base/log.h"
 
 namespace muster {
@@ -33,8 +34,9 @@ Result<std::unique_ptr<PmixServers::Server>> PmixServers::StartOne() {
   const UniqueFd theirs(ends[1]);
   UniqueFd ours(ends[0]);
   Spawn spawn = SelfSpawn({"pmix", server->folder, node_, std::to_string(getpid())});
-  spawn.environment.emplace_back("HWLOC_COMPONENTS=-pci,-linuxio");
-  spawn.environment.emplace_back("HWLOC_PLUGINS_PATH=/dev/null");
+  for (const LeanSetting& setting : kLeanHwloc) {
+    spawn.environment.push_back(std::string(setting.name) + "=" + setting.value);
+  }
   spawn.inherited = theirs.get();
   Result<pid_t> pid = Start(spawn);
   if (!pid.ok()) return std::move(pid).status().While("starting the PMIx helper");

@@ -3,6 +3,8 @@
 #include <map>
 #include <string_view>
 
+#include "runtime/base/lean_start.h"
+
 namespace muster {
 namespace {
 
@@ -67,11 +69,10 @@ void AddMpi(const RankSurroundings& around, Variables& all) {
   all.insert_or_assign("JSM_JSRUN_PORT", std::string("0"));
   all["OMPI_MCA_orte_tmpdir_base"] = around.mpi_folder;
   all["OMPI_MCA_btl_vader_backing_directory"] = around.shm_folder;
-  // Lean start (D1a): of pci and linuxio both or neither, as either alone makes hwloc slower.
-  all.try_emplace("OMPI_MCA_pml", "ob1");
-  all.try_emplace("HWLOC_COMPONENTS", "-pci,-linuxio");
-  // The plug-ins that are left (libxml2, X11, OpenCL) are a quarter of MPI_Init's instructions.
-  all.try_emplace("HWLOC_PLUGINS_PATH", "/dev/null");
+  all.try_emplace("OMPI_MCA_pml", "ob1");  // Lean start (D1a).
+  if (MayLeanHwloc([&](const char* name) { return all.contains(name); })) {
+    for (const LeanSetting& setting : kLeanHwloc) all[setting.name] = setting.value;
+  }
   if (around.loopback_only) all.try_emplace("OMPI_MCA_btl_tcp_if_include", "lo");
   if (around.ranks_here > around.cores) all.try_emplace("OMPI_MCA_mpi_yield_when_idle", "1");
 }

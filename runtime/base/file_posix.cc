@@ -1,6 +1,7 @@
 #include "runtime/base/file_posix.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,9 +40,9 @@ Status ErrnoStatus(std::string_view doing, int error) {
   return Status(code, std::string(doing) + ": " + std::strerror(error));
 }
 
-Result<std::string> ReadFile(const std::string& path) {
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return ErrnoStatus("open " + path, errno);
+namespace {
+
+Result<std::string> ReadToEnd(const UniqueFd& fd, const std::string& path) {
   std::string bytes;
   char buffer[65536];
   for (;;) {
@@ -51,6 +52,31 @@ Result<std::string> ReadFile(const std::string& path) {
     if (n == 0) return bytes;
     bytes.append(buffer, static_cast<std::size_t>(n));
   }
+}
+
+}  // namespace
+
+Result<std::string> ReadFile(const std::string& path) {
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return ErrnoStatus("open " + path, errno);
+  return ReadToEnd(fd, path);
+}
+
+Result<std::string> ReadForeignFile(const std::string& path, std::size_t limit) {
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  struct stat info {};
+  if (!fd.valid() || fstat(fd.get(), &info) != 0) return ErrnoStatus("open " + path, errno);
+  if (!S_ISREG(info.st_mode)) return Status(Code::kInvalid, path + " is not a regular file");
+  if (info.st_size > static_cast<off_t>(limit)) {
+    return Status(Code::kInvalid, path + " has " + std::to_string(info.st_size) + " bytes, " +
+                                      std::to_string(limit) + " are allowed");
+  }
+  return ReadToEnd(fd, path);
+}
+
+bool Readable(int fd) {
+  pollfd wait = {.fd = fd, .events = POLLIN, .revents = 0};
+  return poll(&wait, 1, 0) > 0;
 }
 
 Status WriteAll(int fd, const void* data, std::size_t size) {

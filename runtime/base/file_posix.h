@@ -38,6 +38,12 @@ class UniqueFd {
 Status ErrnoStatus(std::string_view doing, int error);
 
 Result<std::string> ReadFile(const std::string& path);
+// A file in another user's folder: only a regular one, of at most `limit` bytes, and no link; never
+// waits.  kInvalid says what else it is.
+Result<std::string> ReadForeignFile(const std::string& path, std::size_t limit);
+
+// Whether a read would not wait.
+bool Readable(int fd);
 
 // Replaces `path` whole or not at all: temporary file, fsync, rename, fsync of the folder.
 Status WriteFileAtomically(const std::string& path, std::string_view bytes, unsigned mode = 0600);

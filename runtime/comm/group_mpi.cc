@@ -8,6 +8,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/env_posix.h"
+#include "runtime/base/lean_start.h"
 #include "runtime/comm/pause_posix.h"
 
 namespace muster {
@@ -43,11 +44,9 @@ Status WaitAll(std::vector<MPI_Request>& requests, const char* doing, Duration t
 class LeanStart {
  public:
   LeanStart() {
-    constexpr const char* kComponents = "HWLOC_COMPONENTS";
-    constexpr const char* kWithoutDevices = "-pci,-linuxio";
-    Default(kComponents, kWithoutDevices);
-    // Plug-ins look for devices, too: one asks ten X servers for their graphics cards.
-    if (GetEnv(kComponents) == kWithoutDevices) Default("HWLOC_PLUGINS_PATH", "/dev/null");
+    if (MayLeanHwloc([](const char* name) { return GetEnv(name).has_value(); })) {
+      for (const LeanSetting& setting : kLeanHwloc) Default(setting.name, setting.value);
+    }
     Default("OMPI_MCA_coll", "^adapt,han,monitoring,sm,sync");
     Default("OMPI_MCA_osc", "^monitoring");
     Default("OMPI_MCA_shmem", "^posix,sysv");

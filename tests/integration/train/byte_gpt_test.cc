@@ -3,6 +3,7 @@
 #include <random>
 
 #include "runtime/base/env_posix.h"
+#include "runtime/base/lean_start.h"
 #include "runtime/base/text.h"
 #include "tests/fakes/fake_jobd_posix.h"
 #include "tests/integration/lib/clean_test.h"
@@ -29,8 +30,7 @@ class ByteGpt : public CleanTest {
   ByteGpt() {
     // Lean starts (design D1a), and ranks that share cores.
     SetEnv("OMPI_MCA_pml", "ob1");
-    SetEnv("HWLOC_COMPONENTS", "-pci,-linuxio");
-    SetEnv("HWLOC_PLUGINS_PATH", "/dev/null");
+    for (const LeanSetting& setting : kLeanHwloc) SetEnv(setting.name, setting.value);
     SetEnv("OMPI_MCA_mpi_yield_when_idle", "1");
   }
 
