@@ -24,6 +24,7 @@ from common import BIN, Table, spread
 from cluster import Cluster
 from hosts import Hosts
 from launch import LEAN, SAME, exec_helper
+from processes import command_of, environment_of, pids, stat_of
 
 MUSTER = os.path.join(BIN, "muster")
 PROGRAM = os.path.join(BIN, "byte_gpt")
@@ -36,31 +37,6 @@ OF_OLD = ("failure_seen", "all_gone")  # Marks of the attempt that failed.
 
 class Failed(Exception):
     pass
-
-
-def environment_of(pid):
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return dict(e.split(b"=", 1) for e in file.read().split(b"\0") if b"=" in e)
-    except OSError:
-        return {}
-
-
-def command_of(pid):
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return [word.decode(errors="replace") for word in file.read().split(b"\0")]
-    except OSError:
-        return []
-
-
-def parent_of(pid):
-    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-        return int(file.read().rsplit(")", 1)[1].split()[1])
-
-
-def pids():
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 class StepLog:
@@ -99,7 +75,7 @@ class StepLog:
             if self.path not in command_of(pid) or command_of(pid)[0] != PROGRAM:
                 continue
             environment = environment_of(pid)
-            rank = environment.get(b"MUSTER_RANK", environment.get(b"OMPI_COMM_WORLD_RANK"))
+            rank = environment.get("MUSTER_RANK", environment.get("OMPI_COMM_WORLD_RANK"))
             if rank is not None:
                 found[int(rank)] = pid
         return found
@@ -248,7 +224,7 @@ class MusterCase:
             log.until(lambda steps: len(steps) > 2)
             victims = [log.ranks()[plan.victim]]
             if self.kill_daemons:
-                victims = {parent_of(pid) for pid in log.ranks().values()}
+                victims = {stat_of(pid)[1] for pid in log.ranks().values()}
             in_mid_step(log, plan)
             killed_at = time.monotonic()
             for victim in victims:

@@ -17,7 +17,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "lib"))
 import promises  # noqa: E402
 from cluster import Cluster  # noqa: E402
 from hosts import Hosts  # noqa: E402
-from training import environment_of, ranks_on, until  # noqa: E402
+from processes import command_of, environment_of  # noqa: E402
+from training import ranks_on, until  # noqa: E402
 
 BIN = sys.argv.pop(1) if len(sys.argv) > 1 else ""
 HOSTS, SLOTS = 2, 2
@@ -48,16 +49,7 @@ class Faults(unittest.TestCase):
 
     def pids(self, index, verb):
         """Of a part of muster on one host."""
-        found = []
-        for pid in self.hosts.processes(index):
-            try:
-                with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    words = file.read().split(b"\0")
-            except OSError:
-                continue
-            if words[1:2] == [verb.encode()]:
-                found.append(pid)
-        return found
+        return [pid for pid in self.hosts.processes(index) if command_of(pid)[1:2] == [verb]]
 
     # ---- programs -------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import time
 
+from processes import environment_of
+
 PATIENCE = 60  # Seconds, for what takes a few at most.
 PARAMETER_BYTES = 4 * 834304
 
@@ -53,15 +55,6 @@ class Steps:
 
     def reached(self, step):
         return [line for line in self.lines() if line[1] >= step]
-
-
-def environment_of(pid):
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            entries = file.read().decode(errors="replace").split("\0")
-    except OSError:
-        return {}
-    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
 def ranks_on(hosts, index, job):

@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "lib"))
 import promises  # noqa: E402
 from cluster import Cluster, Refused  # noqa: E402
 from hosts import Hosts  # noqa: E402
+from processes import command_of  # noqa: E402
 from training import ranks_on, until  # noqa: E402
 
 BIN = sys.argv.pop(1) if len(sys.argv) > 1 else ""
@@ -116,7 +117,7 @@ class Users(unittest.TestCase):
 
     def kill_agent(self, index):
         agents = [pid for pid in self.hosts.processes(index)
-                  if b"agent" in open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")[1:2]]
+                  if command_of(pid)[1:2] == ["agent"]]
         self.assertEqual(len(agents), 1)
         os.kill(agents[0], signal.SIGKILL)
         self.cluster.parts[index].wait()

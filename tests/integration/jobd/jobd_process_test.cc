@@ -226,7 +226,7 @@ TEST_F(JobdProcessTest, LetsNobodyInWithoutTheKeyOfTheJob) {
            log.find("refused: it was silent for too long") != std::string::npos;
   }));
   EXPECT_EQ(job.nodes[0]->status.phase, MemberPhase::kReady);
-  EXPECT_EQ(job.nodes[1]->status.phase, MemberPhase::kStarting);
+  EXPECT_TRUE(job.Until([&] { return job.nodes[1]->status.phase == MemberPhase::kStarting; }));
   EXPECT_EQ(job.Out(0, 0), "");
   job.SendAll(StopAttempt{job.order.job, 0, 0});
   ASSERT_TRUE(job.UntilAll(MemberPhase::kLeft));

@@ -1,36 +1,15 @@
 """The machine as the storm sees it: which process is which part of a cluster, kill -9 by pidfd, and
 what is left behind."""
 
-import ctypes
 import os
 import select
 import signal
 import subprocess
 import time
 
+from processes import command_of, environment_of, pids, read, stat_of
+
 CLUSTER_COOKIE, JOB_COOKIE = "MUSTER_CLUSTER_COOKIE", "MUSTER_JOB_COOKIE"
-SYS_PIDFD_OPEN, SYS_PIDFD_SEND_SIGNAL = 434, 424
-LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def read(path):
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
-
-
-def environment_of(pid):
-    entries = (entry.split(b"=", 1) for entry in read(f"/proc/{pid}/environ").split(b"\0"))
-    return {entry[0].decode(): entry[1].decode(errors="replace") for entry in entries
-            if len(entry) == 2}
-
-
-def stat_of(pid):
-    """(State, parent), or None.  The name between the brackets may hold anything."""
-    fields = read(f"/proc/{pid}/stat").rpartition(b") ")[2].split()
-    return (fields[0].decode(), int(fields[1])) if len(fields) > 1 else None
 
 
 def job_of_daemon(status):
@@ -60,17 +39,12 @@ def processes_of(cookie):
     """The processes that carry a cluster's cookie, by pid.  A child that has not yet become its own
     program looks like its parent, and is left out."""
     found = {}
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        environment = environment_of(name)
-        stat = stat_of(name)
-        arguments = [part.decode(errors="replace")
-                     for part in read(f"/proc/{name}/cmdline").split(b"\0")[:-1]]
+    for pid in pids():
+        environment, stat, arguments = environment_of(pid), stat_of(pid), command_of(pid)
         if environment.get(CLUSTER_COOKIE) != cookie or not stat or stat[0] in "ZX":
             continue
         if len(arguments) > 1:
-            found[int(name)] = Process(int(name), stat[1], arguments, environment)
+            found[pid] = Process(pid, stat[1], arguments, environment)
     for process in list(found.values()):
         parent = found.get(process.parent)
         if parent and parent.part == process.part:
@@ -85,7 +59,10 @@ class Victim:
 
     def __init__(self, process):
         self.process = process
-        self.fd = LIBC.syscall(SYS_PIDFD_OPEN, process.pid, 0)
+        try:
+            self.fd = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            self.fd = -1
 
     def __enter__(self):
         return self
@@ -99,7 +76,9 @@ class Victim:
         stat = stat_of(self.process.pid)
         if self.fd < 0 or not stat or stat[0] in "ZX" or select.select([self.fd], [], [], 0)[0]:
             return False
-        if LIBC.syscall(SYS_PIDFD_SEND_SIGNAL, self.fd, signal.SIGKILL, None, 0) != 0:
+        try:
+            signal.pidfd_send_signal(self.fd, signal.SIGKILL)
+        except ProcessLookupError:
             return False
         return bool(select.select([self.fd], [], [], 60)[0])
 

@@ -17,12 +17,14 @@ import sys
 import tempfile
 import time
 
-from cluster_up import NODES, PATIENCE, Cluster, Failed
-from jobs import EVERY, MICRO_BATCHES, Job, Kill, Plan
-from machine import Leftovers, Victim, processes_of
-from report import append_result, print_table, result_line, too_rare
-
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "integration", "lib"))
+
+from cluster_up import NODES, PATIENCE, Cluster, Failed  # noqa: E402
+from jobs import EVERY, MICRO_BATCHES, Job, Kill, Plan  # noqa: E402
+from machine import Leftovers, Victim, processes_of  # noqa: E402
+from report import append_result, print_table, result_line, too_rare  # noqa: E402
+
 PARTS = ["coordinator", "agent", "jobd", "mover", "keeper", "rank"]
 PHASES = ["starting", "training", "saving", "stopping"]
 STEPS = [60, 100]  # Of a job.
