@@ -183,7 +183,7 @@ class Agent {
     session_->Register(session_number_, {.node = config_.host.node,
                                          .incarnation = state_.incarnation,
                                          .boot_id = config_.host.boot_id,
-                                         .slots = config_.slots,
+                                         .slots = config_.host.slots,
                                          .addresses = NodeAddresses(config_.embedded),
                                          .jobds = effect.jobds});
   }

@@ -19,7 +19,6 @@ namespace muster {
 
 struct AgentConfig {
   JobdHost host;
-  std::uint32_t slots = 1;
   std::string address, address_file;  // Of the coordinator; see session_grpc.h.
   bool embedded = false;              // Nodes share one host: the loopback, and one boot id.
   int keeper_fd = -1;

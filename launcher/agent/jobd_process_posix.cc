@@ -62,7 +62,9 @@ class ChildPlan {
                              .logs = paths.Logs(),
                              .shm = paths.DaemonShm(host.node, record.id),
                              .cgroup = record.group,
-                             .cookie = record.cookie})) {
+                             .cookie = record.cookie,
+                             .ports = ToText(host.ports),
+                             .slots = std::to_string(host.slots)})) {
       arguments_.push_back(std::move(word));
     }
     environment_ = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

@@ -12,6 +12,7 @@
 #include "launcher/agent/record.h"
 #include "runtime/base/file_posix.h"
 #include "runtime/base/paths.h"
+#include "runtime/base/port_range.h"
 
 namespace muster {
 
@@ -21,6 +22,8 @@ struct JobdHost {
   NodeName node;
   std::string boot_id;
   bool allow_root = false;
+  std::uint32_t slots = 1;
+  PortRange ports;  // For the ranks.
 };
 
 struct JobdProcess {

@@ -7,6 +7,7 @@
 #include "launcher/cli/exit_status.h"
 #include "launcher/cli/mistakes.h"
 #include "launcher/cli/run_options.h"
+#include "runtime/base/port_range.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -14,6 +15,10 @@ namespace {
 
 constexpr const char* kVersion = "muster 0.1.0";
 
+std::string CheckPorts(const std::string& text) {
+  const auto range = ParsePortRange(text);
+  return range.ok() ? "" : range.status().message();
+}
 std::string CheckSignal(const std::string& text) {
   return ParseSignal(text) != 0
              ? ""
@@ -223,6 +228,10 @@ class CommandLine {
                    "HOST:PORT (what the coordinator wrote into the state folder)");
     app.add_option("--slots", agent.slots, "Slots (the CPUs of this host)")
         ->check(CLI::Range(1U, 4096U));
+    app.add_option("--ports", agent.ports,
+                   "Where ranks may listen, for MASTER_PORT (" + ToText(PortRange{}) + ")")
+        ->type_name("FIRST-LAST")
+        ->check(CheckPorts);
     app.add_option("--keeper-fd", agent.keeper_fd, "")->group("");
     app.add_flag("--embedded", agent.embedded, "")->group("");
     app.add_flag("--allow-root", agent.allow_root, "Start jobs of root");

@@ -119,6 +119,7 @@ struct AgentCommand {
   std::string runtime, short_id;  // Of an embedded cluster.
   std::string coordinator;        // Empty: what it wrote into the state folder.
   std::uint32_t slots = 0;        // 0: as many as this host has CPUs.
+  std::string ports;              // Where ranks may listen; empty: as PortRange says.
   std::int32_t keeper_fd = -1;
   bool embedded = false;
   bool allow_root = false;

@@ -20,7 +20,7 @@ constexpr timeval kSpareAfterMpi{.tv_sec = 0, .tv_usec = 300000};
 constexpr timeval kIdleMax{.tv_sec = 60, .tv_usec = 0};
 // Open MPI's start-up: the exchange of addresses, then a barrier.
 constexpr std::uint32_t kStartFences = 2;
-// The head tells the port of MASTER_PORT as a key that no rank can set.
+// The head tells its ports as a key that no rank can set.
 const std::string kMasterPort("\0master_port", 12);
 
 Instance NewInstance() {
@@ -289,8 +289,9 @@ void Daemon::Heard(std::uint32_t from, const peer::Message& message) {
   } else {
     const auto* ready = std::get_if<peer::Ready>(&message);
     if (ready != nullptr && InAttempt(ready->attempt)) {
-      peers_.Send(
-          from, peer::KvUpdate{ready->attempt, kMasterPort, std::to_string(attempt_.master_port)});
+      peers_.Send(from, peer::KvUpdate{ready->attempt, kMasterPort,
+                                       std::to_string(attempt_.master_port) + " " +
+                                           std::to_string(attempt_.next_port)});
       checkpoints_.Welcome(from);
     }
     Feed(PeerSaid{from, message});
@@ -315,7 +316,12 @@ void Daemon::FinishFence(const std::string& key, const std::string& blob) {
 void Daemon::LearnKey(const peer::KvUpdate& update) {
   if (IsHead()) return SpreadKey(update.key, update.value);
   if (update.key == kMasterPort) {
-    attempt_.master_port = static_cast<std::uint16_t>(ParseUnsigned(update.value).value_or(0));
+    const std::vector<std::string> ports = Split(update.value, ' ');
+    const auto number = [](const std::string& text) {
+      return static_cast<std::uint16_t>(ParseUnsigned(text).value_or(0));
+    };
+    attempt_.master_port = number(ports.front());
+    attempt_.next_port = number(ports.back());
   } else {
     services_.Learn(update.key, update.value);
   }

@@ -23,6 +23,8 @@
 #include "launcher/jobd/mpi_watch_event.h"
 #include "launcher/jobd/peers_event.h"
 #include "launcher/jobd/pmix_servers_event.h"
+#include "launcher/jobd/ports_posix.h"
+#include "launcher/jobd/rank_environment.h"
 #include "runtime/base/jobd_arguments.h"
 
 namespace muster {
@@ -86,6 +88,8 @@ class Daemon {
 
   void SpreadKey(const std::string& key, const std::string& value);
   void TellMark(Mark mark);
+  Cause MeetHere();
+  Meeting MeetingPlace() const;
   std::vector<std::string> EnvironmentOf(std::uint32_t local_rank, const std::string& token) const;
   std::string ShmFolder(AttemptNumber attempt) const;
   const StartAttempt& order() const { return *state_.order; }
@@ -108,7 +112,8 @@ class Daemon {
   struct Attempt {
     bool preparing = false;  // LocalPrepared is owed.
     std::optional<std::vector<pmix::RankEnvironment>> pmix;
-    std::uint16_t master_port = 0;
+    std::uint16_t master_port = 0, next_port = 0;
+    std::vector<PortLease> leases;  // Of the two, here if this is the head.
     std::uint32_t ranks_here = 1;
     std::set<std::uint32_t> met;  // Ranks that met their PMIx server.
     std::uint32_t fences = 0;     // Finished.

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/file_posix.h"
@@ -19,6 +20,26 @@ namespace {
 
 bool Loopback(const std::string& address) {
   return address.rfind("127.", 0) == 0 || address == "::1";
+}
+
+std::map<std::string, std::string> AddressesAndInterfaces() {
+  std::map<std::string, std::string> found;
+  ifaddrs* list = nullptr;
+  if (getifaddrs(&list) != 0) return found;
+  for (const ifaddrs* item = list; item != nullptr; item = item->ifa_next) {
+    if (item->ifa_addr == nullptr) continue;
+    char text[INET6_ADDRSTRLEN] = "";
+    if (item->ifa_addr->sa_family == AF_INET) {
+      inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(item->ifa_addr)->sin_addr, text,
+                sizeof text);
+    } else if (item->ifa_addr->sa_family == AF_INET6) {
+      inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(item->ifa_addr)->sin6_addr, text,
+                sizeof text);
+    }
+    if (text[0] != '\0') found.emplace(text, item->ifa_name);
+  }
+  freeifaddrs(list);
+  return found;
 }
 
 // The number after `word` in a file of "word number" lines.
@@ -44,22 +65,14 @@ std::uint32_t UsableCores() {
 
 std::set<std::string> OwnAddresses() {
   std::set<std::string> addresses;
-  ifaddrs* list = nullptr;
-  if (getifaddrs(&list) != 0) return addresses;
-  for (const ifaddrs* item = list; item != nullptr; item = item->ifa_next) {
-    if (item->ifa_addr == nullptr) continue;
-    char text[INET6_ADDRSTRLEN] = "";
-    if (item->ifa_addr->sa_family == AF_INET) {
-      inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(item->ifa_addr)->sin_addr, text,
-                sizeof text);
-    } else if (item->ifa_addr->sa_family == AF_INET6) {
-      inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(item->ifa_addr)->sin6_addr, text,
-                sizeof text);
-    }
-    if (text[0] != '\0') addresses.insert(text);
-  }
-  freeifaddrs(list);
+  for (const auto& [address, interface] : AddressesAndInterfaces()) addresses.insert(address);
   return addresses;
+}
+
+std::string InterfaceOf(const std::string& address) {
+  const auto all = AddressesAndInterfaces();
+  const auto found = all.find(address);
+  return found == all.end() ? "" : found->second;
 }
 
 std::uint32_t RanksOnThisMachine(const StartAttempt& order) {
@@ -73,23 +86,6 @@ std::uint32_t RanksOnThisMachine(const StartAttempt& order) {
     if (here || i == order.host_index) ranks += host.slots.size();
   }
   return static_cast<std::uint32_t>(ranks);
-}
-
-bool LoopbackOnly(const StartAttempt& order) {
-  return std::all_of(order.hosts.begin(), order.hosts.end(), [](const Host& host) {
-    return std::all_of(host.addresses.begin(), host.addresses.end(), Loopback);
-  });
-}
-
-Result<std::uint16_t> FreePort() {
-  const UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{.sin_family = AF_INET};
-  socklen_t size = sizeof address;
-  if (!fd.valid() || bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size) != 0 ||
-      getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    return ErrnoStatus("find a free port", errno);
-  }
-  return ntohs(address.sin_port);
 }
 
 std::uint64_t PhysicalMemory() {

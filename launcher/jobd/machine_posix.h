@@ -19,11 +19,8 @@ std::set<std::string> OwnAddresses();
 // Ranks of the attempt that share this machine: embedded nodes are hosts on one machine.
 std::uint32_t RanksOnThisMachine(const StartAttempt& order);
 
-// Every address of every host is the loopback's.
-bool LoopbackOnly(const StartAttempt& order);
-
-// A TCP port that nobody has just now.
-Result<std::uint16_t> FreePort();
+// The network interface that has the address; empty: none.
+std::string InterfaceOf(const std::string& address);
 
 std::uint64_t PhysicalMemory();
 

@@ -17,6 +17,8 @@ namespace muster {
 namespace {
 
 constexpr timeval kHandshake{.tv_sec = 2, .tv_usec = 0};
+// What an address has before the next is tried beside it.
+constexpr timeval kHeadStart{.tv_sec = 0, .tv_usec = 250000};
 constexpr timeval kBetweenRounds{.tv_sec = 0, .tv_usec = 100000};
 constexpr std::ptrdiff_t kStrangersMax = 256;
 
@@ -86,9 +88,9 @@ struct Peers::Search {
   std::uint16_t port = 0;
   peer::Hello hello;
   TimePoint deadline;
-  std::size_t next = 0;
-  std::string why;  // What became of each address in this round.
-  std::unique_ptr<FrameChannel> channel;
+  std::size_t next = 0;                                        // Of the addresses, in this round.
+  std::string why;                                             // What became of each in this round.
+  std::map<std::size_t, std::unique_ptr<FrameChannel>> tries;  // By address.
   event* again = nullptr;
 
   Search() = default;
@@ -181,6 +183,7 @@ void Peers::Admit(std::uint64_t id, const peer::Hello* hello) {
   connection.host_index = hello->host_index;
   connection.attempt = hello->attempt;
   head_address_ = EndOf(bufferevent_getfd(connection.channel->stream()), getsockname);
+  own_address_ = head_address_;
   bufferevent_set_timeouts(connection.channel->stream(), nullptr, nullptr);
   callbacks_.follower_connected(hello->host_index, hello->attempt);
 }
@@ -217,6 +220,7 @@ void Peers::ConnectToHead(const std::vector<std::string>& addresses, std::uint16
 void Peers::TryNext() {
   Search& search = *search_;
   if (search.next == search.addresses.size()) {
+    if (!search.tries.empty()) return;  // The last of them to fail begins the next round.
     if (search.addresses.empty() || RealClock().Now() >= search.deadline) {
       const std::string why = search.why.empty() ? "the head has no address" : search.why;
       search_.reset();
@@ -227,47 +231,55 @@ void Peers::TryNext() {
     evtimer_add(search.again, &kBetweenRounds);
     return;
   }
-  const std::string& address = search.addresses[search.next++];
+  const std::size_t which = search.next++;
+  const std::string& address = search.addresses[which];
   const bool six = address.find(':') != std::string::npos;
   const std::string target =
       (six ? "[" + address + "]" : address) + ":" + std::to_string(search.port);
   sockaddr_storage to{};
   int size = sizeof to;
   if (evutil_parse_sockaddr_port(target.c_str(), reinterpret_cast<sockaddr*>(&to), &size) != 0) {
-    return Failed("not an IP address");
+    return Failed(which, "not an IP address");
   }
   const int fd = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return Failed(std::strerror(errno));
+  if (fd < 0) return Failed(which, std::strerror(errno));
   SendAtOnce(fd);
   bufferevent* stream = NewStream(base_, fd, psk_->NewClient(), /*server=*/false);
-  search.channel = std::make_unique<FrameChannel>(
-      stream, FrameChannel::Callbacks{.frame = [](std::string_view) {},
-                                      .ended = [this](const std::string& why) { Failed(why); },
-                                      .connected = [this] { Found(); }});
+  search.tries[which] = std::make_unique<FrameChannel>(
+      stream, FrameChannel::Callbacks{
+                  .frame = [](std::string_view) {},
+                  .ended = [this, which](const std::string& why) { Failed(which, why); },
+                  .connected = [this, which] { Found(which); }});
+  evtimer_add(search.again, &kHeadStart);
   if (bufferevent_socket_connect(stream, reinterpret_cast<sockaddr*>(&to), size) != 0) {
-    Failed(std::strerror(errno));
+    Failed(which, std::strerror(errno));
   }
 }
 
-void Peers::Failed(const std::string& why) {
+void Peers::Failed(std::size_t which, const std::string& why) {
   Search& search = *search_;
-  search.channel.reset();
-  const std::string& address = search.addresses[search.next - 1];
-  search.why += (search.why.empty() ? "" : "; ") + address + " port " +
+  search.tries.erase(which);
+  search.why += (search.why.empty() ? "" : "; ") + search.addresses[which] + " port " +
                 std::to_string(search.port) + ": " + why;
   constexpr timeval kAtOnce{};
   evtimer_add(search.again, &kAtOnce);
 }
 
-void Peers::Found() {
+void Peers::Found(std::size_t which) {
   Search& search = *search_;
-  if (!Proven(*search.channel)) return Failed("it did not show the job's key");
-  head_address_ = search.addresses[search.next - 1];
-  bufferevent_set_timeouts(search.channel->stream(), nullptr, nullptr);
+  std::unique_ptr<FrameChannel> channel = std::move(search.tries.at(which));
+  if (!Proven(*channel)) return Failed(which, "it did not show the job's key");
+  const std::string own = EndOf(bufferevent_getfd(channel->stream()), getsockname);
+  if (own == search.addresses[which] && search.port == port_) {
+    return Failed(which, "it leads back to this node");
+  }
+  head_address_ = search.addresses[which];
+  own_address_ = own;
+  bufferevent_set_timeouts(channel->stream(), nullptr, nullptr);
   const std::uint64_t id = next_id_++;
-  search.channel->SetCallbacks(CallbacksOf(id));
-  search.channel->SendMessage(peer::Message(search.hello));
-  connections_.emplace(id, Connection{.channel = std::move(search.channel),
+  channel->SetCallbacks(CallbacksOf(id));
+  channel->SendMessage(peer::Message(search.hello));
+  connections_.emplace(id, Connection{.channel = std::move(channel),
                                       .address = head_address_,
                                       .admitted = true,
                                       .host_index = 0,

@@ -44,8 +44,9 @@ class Peers {
   // On all addresses, at a port that the kernel chooses, once.  Nobody gets in before SetKey.
   Result<std::uint16_t> Listen();
 
-  // As follower: tries the addresses in turn, again and again until `within` has passed, and
-  // introduces itself with `hello`.  Replaces a connection or a search that is there.
+  // As follower: tries the addresses, again and again until `within` has passed, and introduces
+  // itself with `hello` to the first that shows the key.  One that says nothing holds up the next
+  // for a moment only.  Replaces a connection or a search that is there.
   void ConnectToHead(const std::vector<std::string>& addresses, std::uint16_t port,
                      const peer::Hello& hello, Duration within);
 
@@ -57,6 +58,8 @@ class Peers {
 
   // The head's address, as a follower's connection found it.  Empty: none yet.
   const std::string& head_address() const { return head_address_; }
+  // This host's end of it.
+  const std::string& own_address() const { return own_address_; }
   bool flushed() const;
 
  private:
@@ -76,8 +79,8 @@ class Peers {
   void Admit(std::uint64_t id, const peer::Hello* hello);
   void Lose(std::uint64_t id, const std::string& why);
   void TryNext();
-  void Failed(const std::string& why);
-  void Found();
+  void Failed(std::size_t which, const std::string& why);
+  void Found(std::size_t which);
 
   event_base* const base_;
   const Callbacks callbacks_;
@@ -86,7 +89,7 @@ class Peers {
   std::unique_ptr<PskContext> psk_;
   evconnlistener* listener_ = nullptr;
   std::uint16_t port_ = 0;
-  std::string head_address_;
+  std::string head_address_, own_address_;
   std::uint64_t next_id_ = 0;
   std::map<std::uint64_t, Connection> connections_;  // A newer one has a higher number.
   std::unique_ptr<Search> search_;

@@ -1,14 +1,13 @@
 #include "launcher/jobd/rank_environment.h"
 
-#include <map>
+#include <algorithm>
 #include <string_view>
 
+#include "launcher/jobd/env_contracts.h"
 #include "runtime/base/lean_start.h"
 
 namespace muster {
 namespace {
-
-using Variables = std::map<std::string, std::string>;
 
 bool Begins(const std::string& text, std::string_view prefix) {
   return text.rfind(prefix, 0) == 0;
@@ -16,10 +15,11 @@ bool Begins(const std::string& text, std::string_view prefix) {
 
 // A user's own OMPI_MCA_ settings stay, unless an mpirun around us mixed its own among them.
 bool OfOuterLauncher(const std::string& name, bool inside_mpirun) {
-  for (const char* prefix : {"PMIX_", "PMI_", "PRTE_", "JSM_", "OMPI_MCA_orte_", "OMPI_MCA_ess",
-                             "OMPI_MCA_pmix", "OMPI_MCA_schizo"}) {
+  for (const char* prefix :
+       {"OMPI_MCA_orte_", "OMPI_MCA_ess", "OMPI_MCA_pmix", "OMPI_MCA_schizo"}) {
     if (Begins(name, prefix)) return true;
   }
+  if (OfOuterRank(name)) return true;
   if (Begins(name, "OMPI_MCA_")) return inside_mpirun;
   return Begins(name, "OMPI_");
 }
@@ -35,29 +35,22 @@ Variables Inherited(const std::vector<std::string>& environment) {
   return all;
 }
 
-void AddOurs(const StartAttempt& order, std::uint32_t local_rank, const RankSurroundings& around,
+void AddOurs(const StartAttempt& order, const RankPlace& place, const RankSurroundings& around,
              Variables& all) {
-  const Host& host = order.hosts[order.host_index];
-  const std::string rank = std::to_string(host.first_rank + local_rank);
-  const std::string world = std::to_string(WorldSize(order));
-  const std::string local = std::to_string(local_rank);
-  const std::string local_world = std::to_string(host.slots.size());
-  all["MUSTER_RANK"] = all["RANK"] = rank;
-  all["MUSTER_WORLD_SIZE"] = all["WORLD_SIZE"] = world;
-  all["MUSTER_LOCAL_RANK"] = all["LOCAL_RANK"] = local;
-  all["MUSTER_LOCAL_WORLD_SIZE"] = all["LOCAL_WORLD_SIZE"] = local_world;
+  all["MUSTER_RANK"] = std::to_string(place.rank);
+  all["MUSTER_WORLD_SIZE"] = std::to_string(place.world);
+  all["MUSTER_LOCAL_RANK"] = std::to_string(place.local_rank);
+  all["MUSTER_LOCAL_WORLD_SIZE"] = std::to_string(place.local_world);
   all["MUSTER_NODE_RANK"] = std::to_string(order.host_index);
   all["MUSTER_NUM_NODES"] = std::to_string(order.hosts.size());
   all["MUSTER_ATTEMPT"] = std::to_string(order.attempt);
   all["MUSTER_JOB_ID"] = std::to_string(order.job);
   all["MUSTER_RUN_ID"] = order.run_id;
-  all["MUSTER_SLOT"] = std::to_string(host.slots[local_rank]);
+  all["MUSTER_SLOT"] = std::to_string(order.hosts[place.host_index].slots[place.local_rank]);
   all["MUSTER_LINK_FD"] = std::to_string(around.link_fd);
   all["MUSTER_LINK_TOKEN"] = around.link_token;
   all["MUSTER_JOB_COOKIE"] = around.job_cookie;
   all["MUSTER_CLUSTER_COOKIE"] = around.cluster_cookie;
-  all["MASTER_ADDR"] = around.master_address;
-  all["MASTER_PORT"] = std::to_string(around.master_port);
 }
 
 void AddMpi(const RankSurroundings& around, Variables& all) {
@@ -73,17 +66,10 @@ void AddMpi(const RankSurroundings& around, Variables& all) {
   if (MayLeanHwloc([&](const char* name) { return all.contains(name); })) {
     for (const LeanSetting& setting : kLeanHwloc) all[setting.name] = setting.value;
   }
-  if (around.loopback_only) all.try_emplace("OMPI_MCA_btl_tcp_if_include", "lo");
   if (around.ranks_here > around.cores) all.try_emplace("OMPI_MCA_mpi_yield_when_idle", "1");
 }
 
 }  // namespace
-
-std::uint32_t WorldSize(const StartAttempt& order) {
-  std::size_t ranks = 0;
-  for (const Host& host : order.hosts) ranks += host.slots.size();
-  return static_cast<std::uint32_t>(ranks);
-}
 
 std::vector<std::string> RankEnvironment(const StartAttempt& order, std::uint32_t local_rank,
                                          const RankSurroundings& around) {
@@ -91,9 +77,18 @@ std::vector<std::string> RankEnvironment(const StartAttempt& order, std::uint32_
   all.try_emplace("HOME", order.owner.home.empty() ? "/" : order.owner.home);
   all.try_emplace("PATH", "/usr/local/bin:/usr/bin:/bin");
   if (!order.owner.user.empty()) all.try_emplace("USER", order.owner.user);
-  AddOurs(order, local_rank, around, all);
+  const RankPlace place = PlaceOf(order, local_rank);
+  AddOurs(order, place, around, all);
+  AddTorchrun(order, place, around.meeting, all);
+  AddJax(around.meeting, all);
   AddMpi(around, all);
-  if (around.ranks_here >= around.cores) all.try_emplace("OMP_NUM_THREADS", "1");
+  AddInterface(around.meeting, all);
+  AddContracts(order, place, around.meeting, all);
+  // Its share of the cores; a rank that has the machine for itself knows better.
+  if (around.ranks_here > 1) {
+    const std::uint32_t threads = std::max(1U, around.cores / around.ranks_here);
+    all.try_emplace("OMP_NUM_THREADS", std::to_string(threads));
+  }
   std::vector<std::string> entries;
   entries.reserve(all.size());
   for (const auto& [name, value] : all) {

@@ -1,15 +1,15 @@
 // The environment of one rank, as a value.
 //
-// What the job brought, without what an outer launcher left in it, then ours: MUSTER_*, the
-// variables of torchrun, and Open MPI's.  What the job sets itself wins where a default of ours is
-// only a default (D1a).  Pure; any thread.
+// What the job brought, without what an outer launcher left in it, then ours: MUSTER_*, Open MPI's,
+// and those of other launchers (env_contracts.h).  What the job sets itself wins where a default of
+// ours is only a default (D1a).  Pure; any thread.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "runtime/base/orders.h"
+#include "launcher/jobd/env_contracts.h"
 
 namespace muster {
 
@@ -17,9 +17,7 @@ namespace muster {
 struct RankSurroundings {
   std::uint32_t cores = 1;       // That this process may run on.
   std::uint32_t ranks_here = 1;  // Of the attempt on this machine: embedded nodes share it.
-  bool loopback_only = false;    // Every host of the attempt is reached over lo.
-  std::string master_address;    // The head's, as the followers reached it.
-  std::uint16_t master_port = 0;
+  Meeting meeting;
   std::string cluster_cookie, job_cookie;
   std::string link_token;
   int link_fd = -1;
@@ -31,8 +29,5 @@ struct RankSurroundings {
 // NAME=value, one entry a name.  `local_rank` counts in the order's host.
 std::vector<std::string> RankEnvironment(const StartAttempt& order, std::uint32_t local_rank,
                                          const RankSurroundings& around);
-
-// Ranks of all hosts.
-std::uint32_t WorldSize(const StartAttempt& order);
 
 }  // namespace muster

@@ -6,7 +6,7 @@
 namespace muster {
 namespace {
 
-constexpr std::array<std::pair<const char*, std::string JobdArguments::*>, 7> kWords = {{
+constexpr std::array<std::pair<const char*, std::string JobdArguments::*>, 9> kWords = {{
     {"--node", &JobdArguments::node},
     {"--socket", &JobdArguments::socket},
     {"--status", &JobdArguments::status},
@@ -14,6 +14,8 @@ constexpr std::array<std::pair<const char*, std::string JobdArguments::*>, 7> kW
     {"--shm", &JobdArguments::shm},
     {"--cgroup", &JobdArguments::cgroup},
     {"--cookie", &JobdArguments::cookie},
+    {"--ports", &JobdArguments::ports},
+    {"--slots", &JobdArguments::slots},
 }};
 
 }  // namespace

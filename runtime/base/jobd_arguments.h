@@ -19,6 +19,8 @@ struct JobdArguments {
   std::string shm;     // ClusterPaths::DaemonShm().
   std::string cgroup;  // A cgroup2 or freezer folder made for it; empty: none.
   std::string cookie;  // MUSTER_JOB_COOKIE for the ranks.
+  std::string ports;   // Where they may listen: "61000-65499".
+  std::string slots;   // Of the node, in all: a number.
   bool operator==(const JobdArguments&) const = default;
 };
 

@@ -1,0 +1,111 @@
+#include <span>
+
+#include "launcher/jobd/daemon_event.h"
+#include "launcher/jobd/machine_posix.h"
+#include "launcher/jobd/psk_openssl.h"
+#include "launcher/jobd/rank_environment.h"
+#include "runtime/base/env_posix.h"
+#include "runtime/base/text.h"
+
+namespace muster {
+namespace {
+
+// A spare PMIx helper for a program that is not MPI; for one that is, MaybeMpiUp comes first.
+constexpr timeval kSpareAnyhow{.tv_sec = 2, .tv_usec = 0};
+
+std::string Hex(const std::string& bytes) {
+  return ToHex(std::as_bytes(std::span(bytes.data(), bytes.size())));
+}
+
+}  // namespace
+
+void Daemon::Do(const PrepareRanks&) {
+  attempt_ = {};
+  fences_.Clear();
+  services_.Begin(order());
+  checkpoints_.Begin(order());
+  Cause cause = ranks_.Prepare(order());
+  const Status made = MakeFolders(ShmFolder(order().attempt));
+  if (cause.kind == CauseKind::kNone && !made.ok()) {
+    cause = {.kind = CauseKind::kLaunch, .node = arguments_.node, .text = made.message()};
+  }
+  if (cause.kind == CauseKind::kNone && IsHead()) cause = MeetHere();
+  if (cause.kind != CauseKind::kNone) return Feed(LocalFailed{cause});
+  attempt_.preparing = true;
+  attempt_.ranks_here = RanksOnThisMachine(order());
+  pmix::Register registration{
+      // The same on every host, and never again.
+      .job_namespace = "muster-" + order().run_id.substr(0, 16) + "-" +
+                       std::to_string(order().job) + "-" + std::to_string(order().attempt),
+      .host_index = order().host_index,
+      .uid = order().owner.uid,
+      .gid = order().owner.gid};
+  for (const Host& host : order().hosts) {
+    registration.hosts.push_back(
+        {host.node, host.first_rank, static_cast<std::uint32_t>(host.slots.size())});
+  }
+  pmix_.Register(registration);
+}
+
+std::string Daemon::ShmFolder(AttemptNumber attempt) const {
+  return arguments_.shm + "/" + std::to_string(attempt);
+}
+
+// The head's ranks may listen at these; the others learn them before they start theirs.
+Cause Daemon::MeetHere() {
+  const auto range = ParsePortRange(arguments_.ports);
+  Result<std::vector<PortLease>> leases = ClaimPorts(range.ok() ? *range : PortRange{}, 2);
+  if (!leases.ok()) {
+    return {.kind = CauseKind::kLaunch,
+            .node = arguments_.node,
+            .text = "node " + arguments_.node + ": " + leases.status().message()};
+  }
+  attempt_.leases = *std::move(leases);
+  attempt_.master_port = attempt_.leases[0].port;
+  attempt_.next_port = attempt_.leases[1].port;
+  return {};
+}
+
+Meeting Daemon::MeetingPlace() const {
+  const bool one_host = order().hosts.size() == 1;
+  return {.address = one_host ? "127.0.0.1" : peers_.head_address(),
+          .port = attempt_.master_port,
+          .next_port = attempt_.next_port,
+          .interface = one_host ? "lo" : InterfaceOf(peers_.own_address())};
+}
+
+std::vector<std::string> Daemon::EnvironmentOf(std::uint32_t local_rank,
+                                               const std::string& token) const {
+  return RankEnvironment(order(), local_rank,
+                         {.cores = UsableCores(),
+                          .ranks_here = attempt_.ranks_here,
+                          .meeting = MeetingPlace(),
+                          .cluster_cookie = GetEnv("MUSTER_CLUSTER_COOKIE").value_or(""),
+                          .job_cookie = arguments_.cookie,
+                          .link_token = token,
+                          .link_fd = kInheritedFd,
+                          .mpi_folder = pmix_.folder(),
+                          .shm_folder = ShmFolder(order().attempt),
+                          .pmix = (*attempt_.pmix)[local_rank].entries});
+}
+
+void Daemon::Do(const ForkRanks&) {
+  std::vector<std::vector<std::string>> environments;
+  std::vector<UniqueFd> links;
+  const auto count = static_cast<std::uint32_t>(order().hosts[order().host_index].slots.size());
+  for (std::uint32_t local = 0; local < count; ++local) {
+    const std::string token = Hex(RandomBytes(8));
+    environments.push_back(EnvironmentOf(local, token));
+    Result<UniqueFd> link = services_.Open(local, token);
+    links.push_back(link.ok() ? *std::move(link) : UniqueFd());
+  }
+  const std::vector<LocalRanks::Exit> unborn = ranks_.Fork(order(), environments, links);
+  TellMark(Mark::kRanksForked);
+  std::map<std::uint32_t, pid_t> pids;
+  for (std::uint32_t local = 0; local < count; ++local) pids[local] = ranks_.PidOf(local);
+  mpi_watch_.Begin(pids);
+  evtimer_add(spare_, &kSpareAnyhow);
+  for (const LocalRanks::Exit& exit : unborn) Feed(RankExited{exit.local_rank, exit.cause});
+}
+
+}  // namespace muster
