@@ -55,10 +55,7 @@ std::vector<std::string> NodeAddresses(bool loopback) {
   ifaddrs* all = nullptr;
   if (getifaddrs(&all) != 0) return {};
   for (const ifaddrs* entry = all; entry != nullptr; entry = entry->ifa_next) {
-    // Without a carrier (IFF_RUNNING), such as a bridge that nobody is on, it leads nowhere.
-    constexpr unsigned kGood = IFF_UP | IFF_RUNNING;
-    const bool usable =
-        (entry->ifa_flags & kGood) == kGood && (entry->ifa_flags & IFF_LOOPBACK) == 0;
+    const bool usable = (entry->ifa_flags & IFF_UP) != 0 && (entry->ifa_flags & IFF_LOOPBACK) == 0;
     if (!usable || entry->ifa_addr == nullptr) continue;
     if (const auto candidate = CandidateOf(entry->ifa_addr)) candidates.push_back(*candidate);
   }

@@ -18,9 +18,10 @@ class Refused(Exception):
 
 
 class Cluster:
-    def __init__(self, hosts, folder, slots, muster, users=()):
-        """users: names, known on the head, of those who get a certificate."""
+    def __init__(self, hosts, folder, slots, muster, users=(), addresses=True):
+        """addresses: whether the cluster file names those of the nodes.  users: names, known on the head, of those who get a certificate."""
         self.hosts, self.slots, self.muster, self.users = hosts, slots, muster, users
+        self.addresses = addresses
         self.root = os.path.join(folder, "state")
         self.folder = os.path.join(self.root, "head")
         self.config = os.path.join(self.root, "hosts.yaml")
@@ -40,8 +41,8 @@ class Cluster:
             file.write(f"name: hosts\nlisten: {self.hosts.address(-1)}:{PORT}\n"
                        f"state_dir: {self.folder}\nnodes:\n")
             for index in range(self.hosts.count):
-                file.write(f"  - {{name: n{index}, address: {self.hosts.address(index)}, "
-                           f"slots: {self.slots}}}\n")
+                address = f"address: {self.hosts.address(index)}, " if self.addresses else ""
+                file.write(f"  - {{name: n{index}, {address}slots: {self.slots}}}\n")
         self.call("init", "--config", self.config,
                   *(word for user in self.users for word in ("--user", user)))
         try:

@@ -33,12 +33,15 @@ def network_of(pid):
 
 
 class Hosts:
-    def __init__(self, count, rate=None, binds=()):
+    def __init__(self, count, rate=None, binds=(), before=""):
         """rate: shapes each host's link, as tc understands it ("1gbit"); None leaves it unshaped.
-        binds: pairs (what, where) of files or folders that each host sees elsewhere as well."""
+        binds: pairs (what, where) of files or folders that each host sees elsewhere as well.
+        before: a shell script that each host runs before it gets eth0; {index} is its number,
+        from 0 for the head."""
         self.count = count
         self.rate = rate
         self.binds = binds
+        self.before = before
         self.holders = {}
 
     @staticmethod
@@ -139,6 +142,8 @@ class Hosts:
     def _add(self, index):
         holder = self._hold(self.name(index))
         self.holders[index] = holder
+        if self.before:
+            self._in(holder, self.before.replace("{index}", str(index + 1)))
         port = f"p{index + 1}"
         self._in(self.bridge,
                  f"ip link add {port} type veth peer name e{port} && "
