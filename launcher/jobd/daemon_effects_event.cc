@@ -85,6 +85,15 @@ void Daemon::TellMark(Mark mark) {
                       .at_us = MonotonicMicroseconds()});
 }
 
+void Daemon::OnLogNews(evutil_socket_t, short, void* pointer) {
+  auto* self = static_cast<Daemon*>(pointer);
+  const JobdStatus& status = self->state_.status;
+  for (const std::string& news : self->ranks_.log_news().Take()) {
+    Log(LogLevel::kWarning, "job=" + std::to_string(status.job) + " " + news);
+    self->agent_.Send(JobProgress{.job = status.job, .attempt = status.attempt, .note = news});
+  }
+}
+
 void Daemon::Do(const SettleMover&) {
   constexpr timeval kSettleMax{.tv_sec = 30, .tv_usec = 0};
   evtimer_add(settle_max_, &kSettleMax);

@@ -121,17 +121,21 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
       poll_(evtimer_new(base, OnPoll, this)),
       spare_(evtimer_new(base, OnSpare, this)),
       idle_(evtimer_new(base, OnIdle, this)),
-      settle_max_(evtimer_new(base, OnSettleMax, this)) {
+      settle_max_(evtimer_new(base, OnSettleMax, this)),
+      log_news_(event_new(base, ranks_.log_news().fd(), EV_READ | EV_PERSIST, OnLogNews, this)) {
   state_.status.instance = NewInstance();
 }
 
 Daemon::~Daemon() {
-  for (event* item : {child_, deadline_, poll_, spare_, idle_, settle_max_}) event_free(item);
+  for (event* item : {child_, deadline_, poll_, spare_, idle_, settle_max_, log_news_}) {
+    event_free(item);
+  }
 }
 
 Status Daemon::Begin() {
   CHECK(event_add(child_, nullptr) == 0);
   CHECK(evtimer_add(idle_, &kIdleMax) == 0);
+  CHECK(event_add(log_news_, nullptr) == 0);
   const Result<std::uint16_t> port = peers_.Listen();
   if (!port.ok()) return port.status();
   state_.status.port = *port;

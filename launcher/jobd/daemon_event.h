@@ -49,6 +49,7 @@ class Daemon {
   static void OnSpare(evutil_socket_t, short, void* self);
   static void OnIdle(evutil_socket_t, short, void* self);
   static void OnSettleMax(evutil_socket_t, short, void* self);
+  static void OnLogNews(evutil_socket_t, short, void* self);
 
   // The core.
   void Feed(JobdEvent event);
@@ -138,6 +139,7 @@ class Daemon {
   event* const spare_;
   event* const idle_;
   event* const settle_max_;
+  event* const log_news_;
 };
 
 }  // namespace muster

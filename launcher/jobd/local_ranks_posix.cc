@@ -21,6 +21,9 @@ namespace {
 
 constexpr std::size_t kTailLines = 20;
 constexpr std::size_t kTailBytes = 4096;
+// A user without rights may have 64 MiB in pipes: that is enough for 200 ranks a host.
+constexpr int kOutPipeBytes = 256 << 10, kErrPipeBytes = 64 << 10;
+constexpr Duration kLogPatience = std::chrono::milliseconds(500);
 
 bool IsFolder(const std::string& path) {
   struct stat info {};
@@ -69,10 +72,11 @@ Cause LaunchCause(const NodeName& node, const std::string& text) {
   return {.kind = CauseKind::kLaunch, .node = node, .text = "node " + node + ": " + text};
 }
 
-Result<UniqueFd> OpenLog(const std::string& path) {
-  UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  if (!fd.valid()) return ErrnoStatus("open the log " + path, errno);
-  return fd;
+LogTarget Target(const std::string& logs, AttemptNumber attempt, std::uint32_t rank,
+                 bool is_stderr) {
+  return {.path = LogFile(logs, attempt, rank, is_stderr),
+          .times_path = LogTimesFile(logs, attempt, rank, is_stderr),
+          .name = "rank " + std::to_string(rank) + (is_stderr ? "'s stderr" : "'s stdout")};
 }
 
 }  // namespace
@@ -108,15 +112,15 @@ Cause LocalRanks::Prepare(const StartAttempt& order) {
     return cause;
   }
   const std::string logs = LogsOfJob(logs_, order.job);
-  const std::string folder = logs + "/" + std::to_string(order.attempt);
-  if (Status made = MakeFolders(folder); !made.ok()) return LaunchCause(node_, made.message());
   const Host& host = order.hosts[order.host_index];
   for (std::uint32_t local = 0; local < host.slots.size(); ++local) {
     const std::uint32_t number = host.first_rank + local;
     Rank rank{.record = {.rank = number}};
-    rank.err_path = LogFile(logs, order.attempt, number, /*is_stderr=*/true);
-    Result<UniqueFd> out = OpenLog(LogFile(logs, order.attempt, number, /*is_stderr=*/false));
-    Result<UniqueFd> err = OpenLog(rank.err_path);
+    const LogTarget err_log = Target(logs, order.attempt, number, /*is_stderr=*/true);
+    rank.err_path = err_log.path;
+    Result<UniqueFd> out =
+        drain_.Add(Target(logs, order.attempt, number, /*is_stderr=*/false), kOutPipeBytes);
+    Result<UniqueFd> err = drain_.Add(err_log, kErrPipeBytes);
     if (!out.ok()) return LaunchCause(node_, out.status().message());
     if (!err.ok()) return LaunchCause(node_, err.status().message());
     rank.out = *std::move(out);
@@ -134,6 +138,7 @@ std::vector<LocalRanks::Exit> LocalRanks::Fork(
   CHECK(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
   reports_.Reset(ends[0]);
   const UniqueFd report(ends[1]);
+  drained_ = false;
   oom_kills_ = OutOfMemoryKills();
   Spawn spawn{.argv = order.program.argv,
               .workdir = order.program.workdir,
@@ -188,6 +193,8 @@ std::optional<LocalRanks::Exit> LocalRanks::Reaped(pid_t pid, int wait_status) {
     rank.record.exited = true;
     rank.record.wait_status = wait_status;
     ReadReports();
+    // Whoever hears that all have ended may read the logs to their ends.
+    if (alive() == 0) drain_.Settle(kLogPatience);
     return Exit{local, CauseOf(rank, local)};
   }
   return std::nullopt;
@@ -218,7 +225,10 @@ Cause LocalRanks::CauseOf(const Rank& rank, std::uint32_t local_rank) {
     oom_kills_ = kills;
   }
   // What our own kill cut short has nothing to say.
-  if (cause.text.empty() && !killed_) cause.text = LastLines(rank.err_path, kTailLines);
+  if (cause.text.empty() && !killed_) {
+    drain_.Settle(kLogPatience);
+    cause.text = LastLines(rank.err_path, kTailLines);
+  }
   cause.rank = static_cast<std::int32_t>(rank.record.rank);
   cause.node = node_;
   return cause;
@@ -252,7 +262,12 @@ std::size_t LocalRanks::alive() const {
 }
 
 bool LocalRanks::Gone(const std::set<pid_t>& ours) {
-  if (alive() > 0) return false;
+  if (alive() > 0 || !EndAllBut(ours)) return false;
+  if (!std::exchange(drained_, true)) drain_.Forget(kLogPatience);
+  return true;
+}
+
+bool LocalRanks::EndAllBut(const std::set<pid_t>& ours) {
   bool gone = true;
   if (!groups_.empty()) {
     for (const std::string& group : groups_) {
@@ -279,6 +294,8 @@ std::vector<RankRecord> LocalRanks::Records() const {
 void LocalRanks::Forget() {
   CHECK(alive() == 0);
   RemoveGroups();
+  if (!ranks_.empty()) drain_.Forget(kLogPatience);
+  drained_ = true;
   ranks_.clear();
   failures_.clear();
   reports_.Reset();

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "launcher/jobd/log_drain_posix.h"
 #include "launcher/jobd/spawn_posix.h"
 #include "runtime/base/file_posix.h"
 #include "runtime/base/status_file.h"
@@ -32,7 +33,7 @@ class LocalRanks {
   LocalRanks& operator=(const LocalRanks&) = delete;
 
   // Before any rank of the attempt is started anywhere: the program and the working directory are
-  // there, and the log files are open.  A cause says why not.
+  // there, and the log files are open, if their disk has room.  A cause says why not.
   Cause Prepare(const StartAttempt& order);
 
   // Forks all of them.  environments and links (what becomes kInheritedFd) by local rank.  Returns
@@ -51,7 +52,8 @@ class LocalRanks {
   std::optional<Exit> Reaped(pid_t pid, int wait_status);
 
   std::size_t alive() const;
-  // Neither a rank nor anything that a rank started is alive.  Kills what it finds, except `ours`.
+  // Neither a rank nor anything that a rank started is alive; then the logs are whole.  Kills what
+  // it finds, except `ours`.
   bool Gone(const std::set<pid_t>& ours);
 
   // Of the attempt that was forked last.
@@ -63,13 +65,17 @@ class LocalRanks {
   // The groups that are empty.
   void RemoveGroups();
 
+  // What people should know of the logs.
+  Inbox<std::string>& log_news() { return drain_.news(); }
+
  private:
   struct Rank {
     RankRecord record;
-    UniqueFd out, err;  // Until it is forked.
+    UniqueFd out, err;  // Ends of its pipes, until it is forked.
     std::string err_path;
   };
 
+  bool EndAllBut(const std::set<pid_t>& ours);
   Cause CauseOf(const Rank& rank, std::uint32_t local_rank);
   Cause ExecCause(const ExecFailure& failure) const;
   void ReadReports();
@@ -87,6 +93,8 @@ class LocalRanks {
   std::string program_, workdir_;
   std::uint64_t oom_kills_ = 0;  // Accounted for.
   bool killed_ = false;
+  bool drained_ = true;  // No rank was forked since the pipes were closed.
+  LogDrain drain_;
 };
 
 // The last lines of a file: at most `lines` of them and 4 KiB.

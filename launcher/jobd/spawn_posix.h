@@ -1,8 +1,9 @@
 // Starts one child of the job daemon: a rank, the PMIx helper, the mover.
 //
 // The child has a process group of its own, default signals, no descriptor but those named here,
-// stdin from /dev/null, and dies with jobd (PR_SET_PDEATHSIG).  jobd has one thread and no other
-// memory than its own is needed until exec, so fork is safe.  The loop's thread only.
+// stdin from /dev/null, and dies with jobd (PR_SET_PDEATHSIG).  Between fork and exec it makes
+// system calls only, so that it does not matter which locks jobd's other thread held.  The loop's
+// thread only.
 #pragma once
 
 #include <sys/types.h>

@@ -146,8 +146,9 @@ Status MakeFolders(const std::string& path, unsigned mode) {
   for (std::size_t at = path.find('/', 1);; at = path.find('/', at + 1)) {
     const std::string folder = path.substr(0, at);
     if (mkdir(folder.c_str(), mode) != 0 && errno != EEXIST) {
+      const int error = errno;
       struct stat info {};
-      if (stat(folder.c_str(), &info) != 0) return ErrnoStatus("mkdir " + folder, errno);
+      if (stat(folder.c_str(), &info) != 0) return ErrnoStatus("mkdir " + folder, error);
     }
     if (at == std::string::npos) break;
   }

@@ -8,6 +8,7 @@
 //     agents/NODE/daemons/ID/jobd.log    what the jobd says
 //     agents/NODE/daemons/ID/own/status  written by the jobd (D3); the folder is the owner's
 //     logs/JOB/ATTEMPT/RANK.out          and RANK.err; never removed by a restart
+//     logs/JOB/ATTEMPT/times/RANK.out    and RANK.err: when it was written (log_times.h)
 //   RUNTIME/ ${XDG_RUNTIME_DIR:-/tmp}/muster-UID/SHORTID
 //     NODE/ID.sock                 where the jobd listens for its agent
 //   /dev/shm/muster-SHORTID-NODE-ID/    PMIx servers, session files and shared memory of MPI
@@ -69,6 +70,12 @@ struct ClusterPaths {
 inline std::string LogFile(const std::string& job_logs, AttemptNumber attempt, std::uint32_t rank,
                            bool is_stderr) {
   return job_logs + "/" + std::to_string(attempt) + "/" + std::to_string(rank) +
+         (is_stderr ? ".err" : ".out");
+}
+// When it was written, beside it.
+inline std::string LogTimesFile(const std::string& job_logs, AttemptNumber attempt,
+                                std::uint32_t rank, bool is_stderr) {
+  return job_logs + "/" + std::to_string(attempt) + "/times/" + std::to_string(rank) +
          (is_stderr ? ".err" : ".out");
 }
 

@@ -1,0 +1,54 @@
+// Carries what the ranks write from their pipes into the log files, on a thread of its own.
+//
+// Promises:
+//   - no rank is ever stopped by its log: what a full or failing disk does not take is dropped,
+//     counted, and told in the file where it is missing, once the disk takes it again;
+//   - each file is byte for byte what was written, in order; beside it lies when (log_times.h);
+//   - Settle() returns when all that was written before is in the files, or after its patience: a
+//     disk that hangs holds up the pipes and this thread, never jobd's loop.
+// All calls from the loop's thread.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "runtime/base/clock.h"
+#include "runtime/base/inbox_posix.h"
+
+namespace muster {
+
+struct LogTarget {
+  std::string path, times_path;  // Below the same folder.
+  std::string name;              // For people: "rank 3's stderr".
+};
+
+class LogDrain {
+ public:
+  LogDrain();
+  // Writes what is in the pipes, and closes them.
+  ~LogDrain();
+  LogDrain(const LogDrain&) = delete;
+  LogDrain& operator=(const LogDrain&) = delete;
+
+  // Opens the file and a pipe of that size that leads into it; the writing end is the caller's.  A
+  // disk without room is no failure.
+  Result<UniqueFd> Add(const LogTarget& target, int pipe_bytes);
+  // False: it was not done in time.
+  bool Settle(Duration patience);
+  // Settles, and closes all pipes and files.
+  bool Forget(Duration patience);
+
+  // What people should know: the logs have gaps, or are whole again.
+  Inbox<std::string>& news();
+
+ private:
+  class Pump;
+  struct Shared;
+  void Start();
+
+  const std::shared_ptr<Shared> shared_;
+  std::thread thread_;  // From the first Add() on.
+};
+
+}  // namespace muster
