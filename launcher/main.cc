@@ -118,6 +118,7 @@ int Main(const std::vector<std::string>& arguments) {
     (parsed.exit == kExitOk ? Print : Complain)(parsed.text);
     return parsed.exit;
   }
+  for (const std::string& note : parsed.notes) Complain("muster " + verb + ": " + note + "\n");
   if (const auto* coordinator = std::get_if<CoordinatorCommand>(&*parsed.command)) {
     return StartCoordinator(*coordinator);
   }

@@ -69,4 +69,9 @@ Program PlainProgram(const std::vector<std::string>& argv,
   return program;
 }
 
+std::uint32_t HostCpus() {
+  const long count = sysconf(_SC_NPROCESSORS_ONLN);
+  return count > 0 ? static_cast<std::uint32_t>(count) : 1;
+}
+
 }  // namespace muster

@@ -17,4 +17,7 @@ Result<Program> CallerProgram(const std::vector<std::string>& argv);
 Program PlainProgram(const std::vector<std::string>& argv,
                      const std::vector<std::string>& environment, const std::string& workdir);
 
+// CPUs of this host.
+std::uint32_t HostCpus();
+
 }  // namespace muster

@@ -6,7 +6,9 @@
 
 #include "launcher/cli/exit_status.h"
 #include "launcher/cli/mistakes.h"
+#include "launcher/cli/mpirun_line.h"
 #include "launcher/cli/run_options.h"
+#include "launcher/cli/torchrun_line.h"
 #include "runtime/base/port_range.h"
 #include "runtime/base/text.h"
 
@@ -36,6 +38,8 @@ class CommandLine {
     app_.footer("Exit status of `run` and `wait`: the job's own. See `muster VERB --help`.");
     Add<RunCommand>("run", "Run a program on the cluster and stream its output",
                     "muster run -N 2 --ranks-per-node 8 -- python3 train.py", &CommandLine::Run);
+    AddForeign("torchrun", "Run a script as torchrun would: its flags, then the script");
+    AddForeign("mpirun", "Run a program as mpirun would: its flags, then the program");
     Add<SubmitCommand>("submit", "Submit a job file", "muster submit job.yaml", &CommandLine::File);
     Add<PlanCommand>("plan", "Check a job file and say where it would run", "muster plan job.yaml",
                      &CommandLine::File);
@@ -118,6 +122,11 @@ class CommandLine {
     });
     keep_.push_back(command);
     return sub;
+  }
+  // Its own parser reads what follows.
+  void AddForeign(const char* verb, const char* what) {
+    app_.add_subcommand(verb, what);
+    verbs_.emplace_back(verb);
   }
   // What is left once CLI11 is content; a text is a mistake.
   template <typename C>
@@ -277,6 +286,9 @@ class CommandLine {
 }  // namespace
 
 Parsed ParseCommandLine(const std::vector<std::string>& arguments) {
+  const std::string verb = arguments.empty() ? "" : arguments[0];
+  if (verb == "torchrun") return ParseTorchrunLine({arguments.begin() + 1, arguments.end()});
+  if (verb == "mpirun") return ParseMpirunLine({arguments.begin() + 1, arguments.end()});
   return CommandLine().Parse(arguments);
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "launcher/cli/job_file.h"
+#include "launcher/cli/shape.h"
 
 namespace muster {
 
@@ -19,11 +20,19 @@ struct Common {
   bool json = false;
 };
 
+// What a node's every slot is, for a run that makes the nodes itself.
+enum class SlotFill : std::uint8_t { kNone, kCpus, kGpus, kGpusOrCpus };
+
 struct RunCommand {
   Common common;
   JobFile job;
   std::uint32_t slots = 0;  // Of each node of a private cluster; 0: as many as ranks per node.
   bool detach = false;
+  // Of other launchers' command lines.
+  std::optional<ShapeWish> wish;           // Becomes job.nodes and ranks_per_node.
+  SlotFill fill = SlotFill::kNone;         // Slots of a private cluster's nodes, unless `slots`.
+  std::vector<std::uint32_t> local_ranks;  // Only these are streamed; empty: all.
+  bool python = false;                     // job.command[0] gives way to $PYTHON_EXEC.
 };
 struct SubmitCommand {
   Common common;
@@ -142,6 +151,7 @@ struct Parsed {
   std::optional<Command> command;
   std::string text;
   int exit = 0;
+  std::vector<std::string> notes;  // To tell on stderr before the command is carried out.
 };
 
 // `arguments`: without the program's own name.

@@ -16,6 +16,7 @@
 #include "launcher/cli/render.h"
 #include "launcher/cli/request.h"
 #include "launcher/cli/terminal_posix.h"
+#include "launcher/cli/wish_posix.h"
 #include "runtime/base/env_posix.h"
 #include "runtime/base/inbox_posix.h"
 #include "runtime/base/owner_posix.h"
@@ -80,6 +81,8 @@ class Run {
     pthread_sigmask(SIG_BLOCK, &ours, nullptr);
     signal(SIGPIPE, SIG_IGN);
     signals_.Reset(signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK));
+    const Status looked_up = LookUp(command_);
+    if (!looked_up.ok()) return End(Fail(looked_up, command_.common.json));
     auto config = Cluster();
     TakeSignals();
     if (stops_asked_ > 0) return End(exit_after_stop_);
@@ -87,6 +90,8 @@ class Run {
     auto program = CallerProgram(command_.job.command);
     if (!program.ok()) return End(Fail(program.status(), command_.common.json));
     client_.emplace(*std::move(config));
+    const Status settled = SettleOnCluster();
+    if (!settled.ok()) return End(Fail(settled, command_.common.json));
     request_ = RequestOf(command_.job, Adjusted(*std::move(program), command_.job));
     const std::string key = RandomBytes(16);
     request_.submit_key = ToHex(std::as_bytes(std::span(key)));
@@ -117,11 +122,20 @@ class Run {
     return PrivateCluster();
   }
 
+  // A private one was made to fit.
+  Status SettleOnCluster() {
+    if (!command_.wish || embedded_) return {};
+    const auto nodes = client_->Nodes();
+    return nodes.ok() ? Settle(command_, *nodes) : nodes.status();
+  }
+
   Result<ClientConfig> PrivateCluster() {
-    const std::uint32_t ranks = std::max(command_.job.ranks_per_node, 1U);
+    RETURN_IF_ERROR(Settle(command_, {}));
+    const auto slots = PrivateSlots(command_);
+    if (!slots.ok()) return slots.status();
+    if (command_.fill != SlotFill::kNone) command_.job.ranks_per_node = *slots;
     SweepStale(kKeptPrivateLogs);
-    auto embedded = MakeEmbedded(
-        {.nodes = command_.job.nodes, .slots = command_.slots != 0 ? command_.slots : ranks});
+    auto embedded = MakeEmbedded({.nodes = command_.job.nodes, .slots = *slots});
     if (!embedded.ok()) return std::move(embedded).status();
     embedded_.emplace(*std::move(embedded));
     keeper_ = std::make_unique<Keeper>(
@@ -207,7 +221,11 @@ class Run {
         },
         [this](const Status& how) { inbox_.Push(WatchEnded{how}); });
     logs_ = client_->Logs(
-        {.job = job_, .all_attempts = true, .follow = true},
+        {.job = job_,
+         .all_attempts = true,
+         .ranks =
+             RanksWith(command_.local_ranks, {command_.job.nodes, command_.job.ranks_per_node}),
+         .follow = true},
         [this](const LogPiece& piece) {
           if (!printer_.Put(piece)) inbox_.Push(OutputClosed{});
         },
@@ -292,7 +310,7 @@ class Run {
     }
   }
 
-  const RunCommand command_;
+  RunCommand command_;
   UniqueFd signals_;
   Inbox<RunNews> inbox_;
   std::optional<Embedded> embedded_;

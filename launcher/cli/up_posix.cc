@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 
+#include "launcher/cli/caller_posix.h"
 #include "launcher/cli/cli_posix.h"
 #include "launcher/cli/embedded_posix.h"
 #include "launcher/cli/exit_status.h"
@@ -27,11 +28,6 @@ constexpr Duration kStartPatience = std::chrono::seconds(30);
 constexpr Duration kStopPatience = std::chrono::seconds(60);
 constexpr std::size_t kKeptPrivateLogs = 5;
 constexpr char kReady[] = "ready\n";
-
-std::uint32_t Cpus() {
-  const long count = sysconf(_SC_NPROCESSORS_ONLN);
-  return count > 0 ? static_cast<std::uint32_t>(count) : 1;
-}
 
 std::string Summary(const std::string& state, const ClusterDescription& cluster) {
   return "cluster '" + cluster.name + "': " + std::to_string(cluster.nodes) + " nodes with " +
@@ -196,7 +192,7 @@ int CarryOutUp(const UpCommand& up) {
   KeeperCommand keeper = {.name = up.name,
                           .short_id = NewShortId(),
                           .nodes = up.nodes,
-                          .slots = up.slots != 0 ? up.slots : Cpus()};
+                          .slots = up.slots != 0 ? up.slots : HostCpus()};
   if (const auto former = LoadCluster(state); former.ok()) {
     const ClusterDescription& there = former->cluster;
     if (former->alive) {

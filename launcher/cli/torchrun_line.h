@@ -1,0 +1,16 @@
+// `muster torchrun`: the command line of torchrun (and of torch.distributed.launch), understood.
+//
+// Pure values; any thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "launcher/cli/command_line.h"
+
+namespace muster {
+
+// `arguments`: without the verb.
+Parsed ParseTorchrunLine(const std::vector<std::string>& arguments);
+
+}  // namespace muster
