@@ -78,7 +78,7 @@ void LinkServices::On(std::uint32_t local_rank, const link::Progress& message) {
 }
 
 void LinkServices::MarkProgress(std::uint32_t local_rank, const link::Progress& message) {
-  if (message.phase == link::Phase::kTraining && training_.insert(local_rank).second &&
+  if (link::InTraining(message.phase) && training_.insert(local_rank).second &&
       training_.size() == ranks_) {
     callbacks_.mark(Mark::kStateRestored);
   }
@@ -202,9 +202,8 @@ void LinkServices::On(std::uint32_t local_rank, const link::Load&) {
 }
 
 bool LinkServices::AskToStop(std::uint32_t local_rank, std::uint32_t grace_ms) {
-  if (!links_.Speaks(local_rank)) return false;
   Say(local_rank, link::Stop{.grace_ms = grace_ms});
-  return true;
+  return links_.Polls(local_rank);
 }
 
 }  // namespace muster

@@ -51,7 +51,7 @@ class LinkServices {
   // A key was set on some node.
   void Learn(const std::string& key, const std::string& value);
 
-  // Asks those who speak on their link to stop; returns true for them.
+  // Says Stop on the link; true for those who look for it.
   bool AskToStop(std::uint32_t local_rank, std::uint32_t grace_ms);
 
   void Say(std::uint32_t local_rank, const link::ToRank& message,

@@ -98,7 +98,10 @@ bool Links::Hear(Link& link, std::string_view packet) {
   }
   if (!message->has_value()) return true;
   const auto* hello = std::get_if<link::Hello>(&**message);
-  if (hello != nullptr) link.spoke = hello->token == link.token;
+  if (hello != nullptr) {
+    link.spoke = hello->token == link.token;
+    link.polls = hello->polls;
+  }
   if (!link.spoke) {
     Log(LogLevel::kWarning, who + " link closed: no Hello with the token of this rank");
     return false;
@@ -134,9 +137,9 @@ void Links::Flush(Link& link) {
   }
 }
 
-bool Links::Speaks(std::uint32_t local_rank) const {
+bool Links::Polls(std::uint32_t local_rank) const {
   const auto found = links_.find(local_rank);
-  return found != links_.end() && found->second->spoke;
+  return found != links_.end() && found->second->spoke && found->second->polls;
 }
 
 void Links::CloseAll() {

@@ -35,8 +35,8 @@ class Links {
   void Send(std::uint32_t local_rank, const link::ToRank& message,
             const std::shared_ptr<UniqueFd>& descriptor = nullptr);
 
-  // Said Hello.
-  bool Speaks(std::uint32_t local_rank) const;
+  // Said Hello, and that it looks for Stop.
+  bool Polls(std::uint32_t local_rank) const;
 
   void CloseAll();
 
@@ -53,6 +53,7 @@ class Links {
     event* readable = nullptr;
     event* writable = nullptr;
     bool spoke = false;
+    bool polls = false;
     std::uint64_t seq = 0;
     std::deque<Packet> waiting;
     Link() = default;

@@ -22,24 +22,42 @@ inline constexpr std::size_t kPacketMax = 65536;
 
 // ---- rank to jobd -------------------------------------------------------------------------------
 
-// First message of each rank.  `token` is MUSTER_LINK_TOKEN.
+// First message of each rank.  `token` is MUSTER_LINK_TOKEN.  Said again when `polls` changes.
 struct Hello {
   std::int32_t pid = 0;
   std::string token;
   std::uint32_t local_rank = 0;
+  bool polls = true;  // It looks for Stop; one that only reports is told to end by SIGTERM.
   template <typename A>
   void Fields(A& a) {
-    a(pid, token, local_rank);
+    a(pid, token, local_rank, polls);
   }
 };
 
-enum class Phase : std::uint8_t { kStarting, kRestoring, kTraining, kSaving, kStopping };
+// From kData on: parts of a step, for loops that tell them apart.
+enum class Phase : std::uint8_t {
+  kStarting,
+  kRestoring,
+  kTraining,
+  kSaving,
+  kStopping,
+  kData,
+  kForward,
+  kBackward,
+  kComm,
+  kOptimizer,
+  kEvaluation,
+};
+
+inline bool InTraining(Phase phase) {
+  return phase == Phase::kTraining || phase >= Phase::kData;
+}
 
 // Where the rank is.  Only the latest counts.
 struct Progress {
-  std::uint64_t step = 0;  // Steps completed.
-  double loss = 0;         // Nats; only local rank 0 of node 0 need fill it.
-  std::uint64_t tokens = 0;
+  std::uint64_t step = 0;     // Steps completed.
+  double loss = 0;            // Nats; only rank 0 need fill it.  Minus infinity: not computed yet.
+  std::uint64_t tokens = 0;   // Of all ranks, since the run began.
   std::uint64_t comm_us = 0;  // Spent in collectives since the last Progress.
   Phase phase = Phase::kStarting;
   std::string
@@ -132,8 +150,8 @@ using ToJobd = std::variant<Hello, Progress, KvSet, KvGet, MemoryGet, Staged, Lo
 
 // ---- jobd to rank -------------------------------------------------------------------------------
 
-// Finish the step, checkpoint, exit with 0.  SIGTERM follows for programs that do not read the
-// link; after grace_ms comes SIGKILL.
+// Finish the step, checkpoint, exit with 0.  SIGTERM comes too, where it is not just a death: to
+// programs that do not look for Stop, and to those that catch it.  After grace_ms comes SIGKILL.
 struct Stop {
   std::uint32_t grace_ms = 0;
   template <typename A>

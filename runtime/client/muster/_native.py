@@ -1,0 +1,52 @@
+"""libmuster_client, as ctypes sees it.  muster_client.h says what each call does."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Any
+
+KV_MAX = 60000  # MUSTER_KV_MAX
+NO_LINK = 1  # MUSTER_NO_LINK
+TIMEOUT = 4  # MUSTER_TIMEOUT
+
+_NAME = "libmuster_client.so"
+
+
+class _Library:
+    """Calls that may wait release the interpreter's lock; the others are too short for that."""
+
+    def __init__(self, path: str) -> None:
+        quick, patient = ctypes.PyDLL(path), ctypes.CDLL(path)
+        integer, number = ctypes.c_int, ctypes.c_uint64
+        for name in ("rank", "world_size", "local_rank", "local_world_size", "node_rank", "num_nodes",
+                     "attempt", "linked"):
+            self._bind(quick, name, integer)
+        for name in ("job_id", "run_id", "complaint"):
+            self._bind(quick, name, ctypes.c_char_p)
+        self._bind(quick, "status_text", ctypes.c_char_p, integer)
+        self._bind(quick, "progress", integer, number, ctypes.c_double, number)
+        self._bind(quick, "enter_phase", integer, integer)
+        self._bind(quick, "note", integer, ctypes.c_char_p)
+        self._bind(quick, "flush", integer)
+        self._bind(patient, "should_stop", integer)
+        self._bind(patient, "grace_left_ms", ctypes.c_int64)
+        self._bind(patient, "kv_set", integer, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
+        self._bind(patient, "kv_get", integer, ctypes.c_char_p, ctypes.c_void_p,
+                   ctypes.POINTER(ctypes.c_size_t), ctypes.c_uint32)
+
+    def _bind(self, library: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> None:
+        function = library["muster_" + name]
+        function.restype = result
+        function.argtypes = list(arguments)
+        setattr(self, "muster_" + name, function)
+
+
+def load() -> Any:
+    """The library beside this file, else the system's."""
+    beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), _NAME)
+    try:
+        return _Library(beside if os.path.exists(beside) else _NAME)
+    except OSError as error:
+        raise ImportError(f"{_NAME} is missing: {error}; build it (./dev build muster_client) or install "
+                          "this package with pip") from error
