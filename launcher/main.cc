@@ -97,7 +97,7 @@ int StartAgent(const AgentCommand& command) {
   config.host.paths = PathsOf(command.state, *cluster);
   config.host.node = command.node;
   config.host.allow_root = command.allow_root;
-  config.host.slots = command.slots != 0 ? command.slots : CpuCount();
+  config.host.slots = command.slots != 0 ? command.slots : GpuCount() > 0 ? GpuCount() : CpuCount();
   if (!command.ports.empty()) config.host.ports = *ParsePortRange(command.ports);
   config.address = command.coordinator;
   if (command.coordinator.empty()) config.address_file = AddressFile(command.state);

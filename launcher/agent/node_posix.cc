@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <filesystem>
 
 #include "runtime/base/file_posix.h"
 #include "runtime/base/text.h"
@@ -72,6 +73,12 @@ std::uint32_t CpuCount() {
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
   return static_cast<std::uint32_t>(std::max(1, CPU_COUNT(&set)));
+}
+
+std::uint32_t GpuCount() {
+  std::error_code ignored;
+  std::filesystem::directory_iterator gpus("/proc/driver/nvidia/gpus", ignored);
+  return static_cast<std::uint32_t>(std::distance(begin(gpus), end(gpus)));
 }
 
 std::optional<std::uint64_t> StartOf(std::int64_t pid) {

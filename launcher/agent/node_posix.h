@@ -20,6 +20,9 @@ std::vector<std::string> NodeAddresses(bool loopback);
 
 std::uint32_t CpuCount();
 
+// NVIDIA's, as its driver shows them; 0 without one.
+std::uint32_t GpuCount();
+
 // When the process began, in clock ticks since boot; nothing for one that is dead or a zombie.
 std::optional<std::uint64_t> StartOf(std::int64_t pid);
 

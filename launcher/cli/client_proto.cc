@@ -45,10 +45,20 @@ void Fill(const Owner& owner, v1::Owner* message) {
 }
 
 MemberView FromProto(const v1::Member& message) {
-  return {.node = message.node(),
-          .first_rank = message.first_rank(),
-          .slots = {message.slots().begin(), message.slots().end()},
-          .phase = static_cast<MemberPhase>(message.phase())};
+  MemberView view{.node = message.node(),
+                  .first_rank = message.first_rank(),
+                  .slots = {message.slots().begin(), message.slots().end()},
+                  .phase = static_cast<MemberPhase>(message.phase()),
+                  .seating = {.cpus = message.cpus(), .note = message.note()}};
+  for (const v1::Seat& seat : message.seats()) {
+    view.seating.seats.push_back({.rank = seat.rank(),
+                                  .slot = seat.slot(),
+                                  .cpus = seat.cpus(),
+                                  .numa = seat.numa(),
+                                  .gpu = seat.gpu(),
+                                  .nic = seat.nic()});
+  }
+  return view;
 }
 
 Cause FromProto(const v1::Cause& message) {

@@ -53,6 +53,7 @@ struct MemberView {
   std::uint32_t first_rank = 0;
   std::vector<std::uint32_t> slots;
   MemberPhase phase = MemberPhase::kNone;
+  Seating seating;  // Not in lists.
 };
 
 struct ProgressView {

@@ -44,7 +44,7 @@ class CommandLine {
     Add<PlanCommand>("plan", "Check a job file and say where it would run", "muster plan job.yaml",
                      &CommandLine::File);
     Add<ListCommand>("list", "List jobs", "muster list --all", &CommandLine::List);
-    Add<ShowCommand>("show", "Show one job", "muster show 7", &CommandLine::Job);
+    Add<ShowCommand>("show", "Show one job", "muster show --bind 7", &CommandLine::Show);
     Add<WhyCommand>("why", "Say why a job is where it is", "muster why 7", &CommandLine::Job);
     Add<LogsCommand>("logs", "Print what a job's ranks wrote", "muster logs -f --rank 0 7",
                      &CommandLine::Logs);
@@ -160,6 +160,10 @@ class CommandLine {
   void Job(CLI::App& app, C& command) {
     AddJob(app, command.job);
   }
+  void Show(CLI::App& app, ShowCommand& show) {
+    AddJob(app, show.job);
+    app.add_flag("--bind", show.bind, "Draw which cores, GPU and NIC each rank has");
+  }
   void List(CLI::App& app, ListCommand& list) {
     app.add_flag("-a,--all", list.all, "Ended jobs too");
   }
@@ -235,7 +239,7 @@ class CommandLine {
     app.add_option("--short-id", agent.short_id, "")->group("");
     app.add_option("--coordinator", agent.coordinator,
                    "HOST:PORT (what the coordinator wrote into the state folder)");
-    app.add_option("--slots", agent.slots, "Slots (the CPUs of this host)")
+    app.add_option("--slots", agent.slots, "Slots (the GPUs of this host, or its CPUs)")
         ->check(CLI::Range(1U, 4096U));
     app.add_option("--ports", agent.ports,
                    "Where ranks may listen, for MASTER_PORT (" + ToText(PortRange{}) + ")")

@@ -49,6 +49,7 @@ struct ListCommand {
 struct ShowCommand {
   Common common;
   std::string job;
+  bool bind = false;  // Who sits where, and nothing else.
 };
 struct WhyCommand {
   Common common;
@@ -127,7 +128,7 @@ struct AgentCommand {
   std::string state, node;
   std::string runtime, short_id;  // Of an embedded cluster.
   std::string coordinator;        // Empty: what it wrote into the state folder.
-  std::uint32_t slots = 0;        // 0: as many as this host has CPUs.
+  std::uint32_t slots = 0;        // 0: as many as this host has GPUs, without them CPUs.
   std::string ports;              // Where ranks may listen; empty: as PortRange says.
   std::int32_t keeper_fd = -1;
   bool embedded = false;

@@ -7,6 +7,7 @@
 
 #include "launcher/cli/command_line.h"
 #include "launcher/cli/exit_status.h"
+#include "launcher/cli/seats.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -92,6 +93,7 @@ Json ToJsonValue(const JobView& job) {
                                {"first_rank", member.first_rank},
                                {"slots", member.slots},
                                {"phase", PhaseWord(member.phase)}});
+    if (!member.seating.seats.empty()) json["members"].back()["seats"] = SeatsJson(member.seating);
   }
   if (!job.why.empty()) json["why"] = job.why;
   if (job.progress) {

@@ -10,6 +10,7 @@
 #include "launcher/cli/output_lines.h"
 #include "launcher/cli/render.h"
 #include "launcher/cli/request.h"
+#include "launcher/cli/seats.h"
 #include "launcher/cli/terminal_posix.h"
 #include "runtime/base/owner_posix.h"
 #include "runtime/base/text.h"
@@ -128,7 +129,7 @@ int Do(const ShowCommand& show) {
   return WithJob(show.common, show.job, [&](ClusterClient& client, JobId job) {
     const auto view = client.Get(job);
     if (!view.ok()) return Fail(view.status(), show.common.json);
-    Print(show.common.json ? JobJson(*view) : JobPage(*view));
+    Print(show.common.json ? JobJson(*view) : show.bind ? SeatPage(*view) : JobPage(*view));
     return kExitOk;
   });
 }

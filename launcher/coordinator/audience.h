@@ -5,6 +5,7 @@
 // rest.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,6 +22,7 @@ struct JobPicture {
   Job job;
   std::vector<std::string> why;
   std::optional<JobProgress> progress;
+  std::map<NodeName, Seating> seating;  // Of its newest attempt.
 };
 
 // One line of a job's story: a sentence or a mark.  Numbered within a life of the coordinator.

@@ -186,7 +186,10 @@ void Front::ShowChanges(const std::vector<Fact>& facts, const Moment& at) {
 Result<JobPicture> Front::Picture(JobId job) const {
   const auto it = state_.jobs.find(job);
   if (it == state_.jobs.end()) return NoSuchJob(job);
-  return JobPicture{.job = it->second, .why = Why(state_, job), .progress = news_.progress(job)};
+  return JobPicture{.job = it->second,
+                    .why = Why(state_, job),
+                    .progress = news_.progress(job),
+                    .seating = news_.seating(job)};
 }
 
 void Front::ShowJob(JobId job) {
@@ -262,6 +265,7 @@ void Front::Register(std::uint64_t number, std::shared_ptr<AgentStream> stream, 
   agent = {.stream = std::move(stream), .number = number, .incarnation = node.incarnation};
   leases_.Heard(node.name, at.now);
   const NodeName name = node.name;
+  for (const JobdStatus& status : jobds) news_.Seated(name, status);
   Take(AgentRegistered{.node = Completed(std::move(node)), .jobds = std::move(jobds)}, at);
   Carry(logs_.NodeBack(state_, name));
 }
@@ -285,6 +289,7 @@ void Front::Reported(const NodeName& node, std::uint64_t number, const Report& r
   if (!Current(node, number)) return;
   Heard(node, number, at);
   if (const auto* status = std::get_if<JobdStatus>(&report); status != nullptr) {
+    news_.Seated(node, *status);
     Take(JobdReported{.node = node, .incarnation = agents_[node].incarnation, .status = *status},
          at);
   } else if (const auto* progress = std::get_if<JobProgress>(&report); progress != nullptr) {

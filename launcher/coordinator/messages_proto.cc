@@ -49,6 +49,20 @@ void Fill(const Cause& cause, v1::Cause* message) {
   message->set_text(Utf8(cause.text));
 }
 
+void Fill(const Seating& seating, v1::Member* message) {
+  message->set_cpus(seating.cpus);
+  message->set_note(seating.note);
+  for (const Seat& seat : seating.seats) {
+    v1::Seat* to = message->add_seats();
+    to->set_rank(seat.rank);
+    to->set_slot(seat.slot);
+    to->set_cpus(seat.cpus);
+    to->set_numa(seat.numa);
+    to->set_gpu(seat.gpu);
+    to->set_nic(seat.nic);
+  }
+}
+
 void Fill(const Attempt& attempt, v1::Job* message) {
   message->set_has_attempt(true);
   message->set_attempt(attempt.number);
@@ -200,6 +214,10 @@ v1::Job ToProto(const JobPicture& picture, bool whole) {
   message.set_cancelling(job.cancel.has_value());
   if (job.attempt) Fill(*job.attempt, &message);
   if (whole) {
+    for (v1::Member& member : *message.mutable_members()) {
+      const auto seating = picture.seating.find(member.node());
+      if (seating != picture.seating.end()) Fill(seating->second, &member);
+    }
     for (const std::string& why : picture.why) message.add_why(why);
   }
   if (picture.progress) *message.mutable_progress() = ToProto(*picture.progress);

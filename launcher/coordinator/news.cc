@@ -39,6 +39,20 @@ std::optional<JobProgress> News::progress(JobId job) const {
   return it == papers_.end() ? std::nullopt : it->second.progress;
 }
 
+void News::Seated(const NodeName& node, const JobdStatus& status) {
+  if (status.seating.seats.empty()) return;
+  Paper& paper = Open(status.job);
+  if (status.attempt < paper.seated) return;
+  if (status.attempt > paper.seated) paper.seating.clear();
+  paper.seated = status.attempt;
+  paper.seating[node] = status.seating;
+}
+
+std::map<NodeName, Seating> News::seating(JobId job) const {
+  const auto it = papers_.find(job);
+  return it == papers_.end() ? std::map<NodeName, Seating>() : it->second.seating;
+}
+
 std::vector<Story> News::Since(JobId job, std::uint64_t now, std::uint64_t life,
                                std::uint64_t after) const {
   const auto it = papers_.find(job);

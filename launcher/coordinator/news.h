@@ -1,4 +1,5 @@
-// What people watch while jobs run: the newest progress and the last lines of each job's story.
+// What people watch while jobs run: the newest progress, who sits where, and the last lines of each
+// job's story.
 //
 // Never journaled and bounded: 256 lines a job, and of the jobs the 256 that were last heard of.
 // Pure; owned by the front.
@@ -18,8 +19,11 @@ class News {
   // Numbers and keeps a line; returns it.
   Story Add(JobId job, std::uint64_t life, Story story);
   void Progressed(const JobProgress& progress);
+  // Kept until a newer attempt is seated.
+  void Seated(const NodeName& node, const JobdStatus& status);
 
   std::optional<JobProgress> progress(JobId job) const;
+  std::map<NodeName, Seating> seating(JobId job) const;
   // The lines that are newer than `after` of `life`; all, if `life` is not `now`.
   std::vector<Story> Since(JobId job, std::uint64_t now, std::uint64_t life,
                            std::uint64_t after) const;
@@ -36,6 +40,8 @@ class News {
   struct Paper {
     std::deque<Story> stories;
     std::optional<JobProgress> progress;
+    AttemptNumber seated = 0;  // The attempt of `seating`.
+    std::map<NodeName, Seating> seating;
     std::uint64_t touched = 0;
   };
   Paper& Open(JobId job);

@@ -351,7 +351,7 @@ void Daemon::MaybePrepared() {
     return;
   }
   attempt_.preparing = false;
-  Feed(LocalPrepared{});
+  Feed(LocalPrepared{attempt_.shown});
 }
 
 void Daemon::RankMet(std::uint32_t rank) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "launcher/jobd/agent_socket_event.h"
+#include "launcher/jobd/binding.h"
 #include "launcher/jobd/checkpoints_event.h"
 #include "launcher/jobd/fence_table.h"
 #include "launcher/jobd/jobd.h"
@@ -89,6 +90,7 @@ class Daemon {
 
   void SpreadKey(const std::string& key, const std::string& value);
   void TellMark(Mark mark);
+  void SeatRanks();
   Cause MeetHere();
   Meeting MeetingPlace() const;
   std::vector<std::string> EnvironmentOf(std::uint32_t local_rank, const std::string& token) const;
@@ -116,6 +118,9 @@ class Daemon {
     std::uint16_t master_port = 0, next_port = 0;
     std::vector<PortLease> leases;  // Of the two, here if this is the head.
     std::uint32_t ranks_here = 1;
+    SeatingPlan seating;
+    Seating shown;  // The same, for people.
+    std::uint32_t gpus = 0;
     std::set<std::uint32_t> met;  // Ranks that met their PMIx server.
     std::uint32_t fences = 0;     // Finished.
     bool mpi_up = false;

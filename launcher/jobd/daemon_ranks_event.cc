@@ -1,10 +1,13 @@
 #include <span>
 
 #include "launcher/jobd/daemon_event.h"
+#include "launcher/jobd/devices_posix.h"
 #include "launcher/jobd/machine_posix.h"
 #include "launcher/jobd/psk_openssl.h"
 #include "launcher/jobd/rank_environment.h"
+#include "launcher/jobd/topology_hwloc.h"
 #include "runtime/base/env_posix.h"
+#include "runtime/base/log.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -33,6 +36,7 @@ void Daemon::Do(const PrepareRanks&) {
   if (cause.kind != CauseKind::kNone) return Feed(LocalFailed{cause});
   attempt_.preparing = true;
   attempt_.ranks_here = RanksOnThisMachine(order());
+  SeatRanks();
   pmix::Register registration{
       // The same on every host, and never again.
       .job_namespace = "muster-" + order().run_id.substr(0, 16) + "-" +
@@ -49,6 +53,39 @@ void Daemon::Do(const PrepareRanks&) {
 
 std::string Daemon::ShmFolder(AttemptNumber attempt) const {
   return arguments_.shm + "/" + std::to_string(attempt);
+}
+
+// Which slots of which machine the attempt has: nodes that share one (an embedded cluster) count
+// on.
+void Daemon::SeatRanks() {
+  const Host& host = order().hosts[order().host_index];
+  SeatWish wish{.bind = order().launch.bind,
+                .first_rank = host.first_rank,
+                .slots = host.slots,
+                .total = static_cast<std::uint32_t>(ParseUnsigned(arguments_.slots).value_or(1))};
+  if (attempt_.ranks_here > host.slots.size()) {
+    wish.total = attempt_.ranks_here;
+    for (std::size_t i = 0; i < host.slots.size(); ++i) {
+      wish.slots[i] = (host.first_rank + static_cast<std::uint32_t>(i)) % wish.total;
+    }
+  }
+  Machine machine{.gpus = ReadGpus(), .nics = ReadNics()};
+  attempt_.gpus = static_cast<std::uint32_t>(machine.gpus.size());
+  // Looking at the cores takes a few milliseconds.
+  const bool matters = wish.bind == Bind::kAuto ? CountNumaNodes() > 1 : wish.bind != Bind::kNone;
+  if (auto cores = matters ? ReadCores() : std::vector<Core>(); cores.ok()) {
+    machine.cores = *std::move(cores);
+  } else {
+    Log(LogLevel::kWarning, "ranks are not bound: " + cores.status().message());
+  }
+  attempt_.seating = PlanSeats(machine, wish);
+  if (!attempt_.seating.note.empty()) Log(LogLevel::kWarning, attempt_.seating.note);
+  Seating& shown = attempt_.shown;
+  shown = {.cpus = UsableCores(), .note = attempt_.seating.note};
+  for (std::size_t i = 0; i < attempt_.seating.seats.size(); ++i) {
+    shown.seats.push_back(attempt_.seating.seats[i].seat);
+    shown.seats.back().slot = host.slots[i];
+  }
 }
 
 // The head's ranks may listen at these; the others learn them before they start theirs.
@@ -80,6 +117,8 @@ std::vector<std::string> Daemon::EnvironmentOf(std::uint32_t local_rank,
                          {.cores = UsableCores(),
                           .ranks_here = attempt_.ranks_here,
                           .meeting = MeetingPlace(),
+                          .bound_cores = attempt_.seating.seats[local_rank].cores,
+                          .gpus = attempt_.gpus,
                           .cluster_cookie = GetEnv("MUSTER_CLUSTER_COOKIE").value_or(""),
                           .job_cookie = arguments_.cookie,
                           .link_token = token,
@@ -99,7 +138,9 @@ void Daemon::Do(const ForkRanks&) {
     Result<UniqueFd> link = services_.Open(local, token);
     links.push_back(link.ok() ? *std::move(link) : UniqueFd());
   }
-  const std::vector<LocalRanks::Exit> unborn = ranks_.Fork(order(), environments, links);
+  std::vector<std::vector<std::uint32_t>> cpus;
+  for (const SeatPlan& plan : attempt_.seating.seats) cpus.push_back(plan.cpus);
+  const std::vector<LocalRanks::Exit> unborn = ranks_.Fork(order(), environments, links, cpus);
   TellMark(Mark::kRanksForked);
   std::map<std::uint32_t, pid_t> pids;
   for (std::uint32_t local = 0; local < count; ++local) pids[local] = ranks_.PidOf(local);

@@ -1,8 +1,8 @@
 // What other launchers set for each rank, as a value: programs look for these to find themselves.
 //
 // torchrun's and JAX's are always there; those of Slurm, Horovod, DeepSpeed and Open MPI's mpirun
-// on request, since frameworks that detect them behave differently.  configs/environment.md says who
-// detects what.  Pure; any thread.
+// on request, since frameworks that detect them behave differently.  configs/environment.md says
+// who detects what.  Pure; any thread.
 #pragma once
 
 #include <map>

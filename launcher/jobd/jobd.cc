@@ -185,8 +185,9 @@ class Turn {
 
   // ---- here -------------------------------------------------------------------------------------
 
-  void On(const LocalPrepared&) {
+  void On(const LocalPrepared& event) {
     if (!Waits(status_.attempt)) return;
+    status_.seating = event.seating;
     s_.prepared = true;
     BecomeReady();
   }

@@ -43,7 +43,9 @@ struct PeerSaid {
   std::uint32_t host_index = 0;
   peer::Message message;
 };
-struct LocalPrepared {};  // PMIx knows the ranks; all for the fork is there.  Never after CleanUp.
+struct LocalPrepared {  // PMIx knows the ranks; all for the fork is there.  Never after CleanUp.
+  Seating seating;
+};
 struct RankExited {
   std::uint32_t local_rank = 0;
   Cause cause;  // kNone: left with 0.

@@ -132,7 +132,7 @@ Cause LocalRanks::Prepare(const StartAttempt& order) {
 
 std::vector<LocalRanks::Exit> LocalRanks::Fork(
     const StartAttempt& order, const std::vector<std::vector<std::string>>& environments,
-    const std::vector<UniqueFd>& links) {
+    const std::vector<UniqueFd>& links, const std::vector<std::vector<std::uint32_t>>& cpus) {
   std::vector<Exit> unborn;
   int ends[2];
   CHECK(pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0);
@@ -148,6 +148,7 @@ std::vector<LocalRanks::Exit> LocalRanks::Fork(
               .report = report.get()};
   for (auto& [local, rank] : ranks_) {
     spawn.environment = environments[local];
+    spawn.cpus = cpus.empty() ? std::vector<std::uint32_t>() : cpus[local];
     spawn.paths = ProgramPaths(program_, workdir_, spawn.environment);
     spawn.out = rank.out.get();
     spawn.err = rank.err.get();
@@ -239,6 +240,8 @@ Cause LocalRanks::ExecCause(const ExecFailure& failure) const {
   switch (failure.stage) {
     case ExecStage::kGroup:
       return LaunchCause(node_, "a rank could not join its group: " + error);
+    case ExecStage::kBind:
+      return LaunchCause(node_, "a rank could not be tied to its cores: " + error);
     case ExecStage::kLimit:
       return LaunchCause(node_, "a resource limit of the job could not be set: " + error);
     case ExecStage::kWorkdir:

@@ -36,11 +36,12 @@ class LocalRanks {
   // there, and the log files are open, if their disk has room.  A cause says why not.
   Cause Prepare(const StartAttempt& order);
 
-  // Forks all of them.  environments and links (what becomes kInheritedFd) by local rank.  Returns
-  // those that could not be forked.
+  // Forks all of them.  environments, links (what becomes kInheritedFd) and cpus (what it may run
+  // on; empty: as jobd) by local rank.  Returns those that could not be forked.
   std::vector<Exit> Fork(const StartAttempt& order,
                          const std::vector<std::vector<std::string>>& environments,
-                         const std::vector<UniqueFd>& links);
+                         const std::vector<UniqueFd>& links,
+                         const std::vector<std::vector<std::uint32_t>>& cpus);
 
   // To each rank's process group.
   void Signal(int number);

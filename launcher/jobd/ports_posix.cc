@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <cstring>
 
-#include "runtime/base/tls_openssl.h"
 #include "runtime/base/text.h"
+#include "runtime/base/tls_openssl.h"
 
 namespace muster {
 namespace {

@@ -5,6 +5,7 @@
 
 #include "launcher/jobd/env_contracts.h"
 #include "runtime/base/lean_start.h"
+#include "runtime/base/text.h"
 
 namespace muster {
 namespace {
@@ -53,6 +54,20 @@ void AddOurs(const StartAttempt& order, const RankPlace& place, const RankSurrou
   all["MUSTER_CLUSTER_COOKIE"] = around.cluster_cookie;
 }
 
+// Slots are GPUs where there are any.  The placed ones decide, whatever the submitter's shell says.
+void AddGpus(const StartAttempt& order, const RankPlace& place, std::uint32_t gpus,
+             Variables& all) {
+  const std::vector<std::uint32_t>& slots = order.hosts[place.host_index].slots;
+  std::vector<std::string> visible;
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    const bool shown = order.launch.gpu_view == GpuView::kNode || i == place.local_rank;
+    if (shown && slots[i] < gpus) visible.push_back(std::to_string(slots[i]));
+  }
+  if (gpus == 0) return;
+  all.insert_or_assign("CUDA_VISIBLE_DEVICES", Join(visible, ","));
+  all.try_emplace("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
+}
+
 void AddMpi(const RankSurroundings& around, Variables& all) {
   for (const std::string& entry : around.pmix) {
     const std::size_t equals = entry.find('=');
@@ -85,10 +100,13 @@ std::vector<std::string> RankEnvironment(const StartAttempt& order, std::uint32_
   AddInterface(around.meeting, all);
   AddContracts(order, place, around.meeting, all);
   // Its share of the cores; a rank that has the machine for itself knows better.
-  if (around.ranks_here > 1) {
-    const std::uint32_t threads = std::max(1U, around.cores / around.ranks_here);
+  if (around.ranks_here > 1 || around.bound_cores > 0) {
+    const std::uint32_t share = std::max(1U, around.cores / around.ranks_here);
+    const std::uint32_t threads =
+        around.bound_cores == 0 ? share : std::min(share, around.bound_cores);
     all.try_emplace("OMP_NUM_THREADS", std::to_string(threads));
   }
+  AddGpus(order, place, around.gpus, all);
   std::vector<std::string> entries;
   entries.reserve(all.size());
   for (const auto& [name, value] : all) {

@@ -18,6 +18,8 @@ struct RankSurroundings {
   std::uint32_t cores = 1;       // That this process may run on.
   std::uint32_t ranks_here = 1;  // Of the attempt on this machine: embedded nodes share it.
   Meeting meeting;
+  std::uint32_t bound_cores = 0;  // That the rank is tied to; 0: to none.
+  std::uint32_t gpus = 0;         // Of the node.
   std::string cluster_cookie, job_cookie;
   std::string link_token;
   int link_fd = -1;

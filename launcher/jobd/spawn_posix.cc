@@ -65,6 +65,14 @@ void SetLimits(const Spawn& spawn) {
   }
 }
 
+void Bind(const Spawn& spawn) {
+  if (spawn.cpus.empty()) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const std::uint32_t cpu : spawn.cpus) CPU_SET(cpu, &set);
+  if (sched_setaffinity(0, sizeof set, &set) != 0) Fail(spawn, ExecStage::kBind);
+}
+
 // First all to numbers that no target has, then to the targets.
 void PlaceDescriptors(const Spawn& spawn) {
   const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -92,6 +100,7 @@ void PlaceDescriptors(const Spawn& spawn) {
     if (fd < 0 || write(fd, "0", 1) != 1) Fail(spawn, ExecStage::kGroup);
   }
   if (getpriority(PRIO_PROCESS, 0) < 0) setpriority(PRIO_PROCESS, 0, 0);  // That is jobd's alone.
+  Bind(spawn);
   SetLimits(spawn);
   if (spawn.umask >= 0) umask(static_cast<mode_t>(spawn.umask));
   if (!spawn.workdir.empty() && chdir(spawn.workdir.c_str()) != 0) {

@@ -25,6 +25,7 @@ struct Spawn {
   std::vector<ResourceLimit> limits;  // A hard limit above what this user may have is cut to it.
   int out = -1, err = -1;             // -1: jobd's.
   int inherited = -1;                 // Becomes descriptor kInheritedFd.
+  std::vector<std::uint32_t> cpus;    // Runs on these only; empty: as jobd.
   std::string group;                  // Is born in it (containment_posix.h).  Empty: jobd's.
   int report = -1;                    // An ExecFailure is written here if there is one.
   std::uint32_t tag = 0;              // For ExecFailure.
@@ -32,7 +33,7 @@ struct Spawn {
 
 inline constexpr int kInheritedFd = 3;
 
-enum class ExecStage : std::uint32_t { kGroup, kLimit, kWorkdir, kExec };
+enum class ExecStage : std::uint32_t { kGroup, kLimit, kWorkdir, kExec, kBind };
 
 // Why a child ended before it ran anything.
 struct ExecFailure {

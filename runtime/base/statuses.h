@@ -56,6 +56,32 @@ enum class MemberPhase : std::uint8_t {
   kGone,  // Said by the agent: the same, after EndJob, and every trace was swept.
 };
 
+// Where a rank sits on its machine.
+struct Seat {
+  std::uint32_t rank = 0, slot = 0;
+  std::string cpus;        // "0-7,64-71"; empty: not bound.
+  std::int32_t numa = -1;  // -1: the machine has one NUMA node.
+  std::int32_t gpu = -1;   // In the order of PCI addresses; -1: none.
+  std::string nic;         // The fabric NIC nearest to it; empty: none.
+  bool operator==(const Seat&) const = default;
+  template <typename A>
+  void Fields(A& a) {
+    a(rank, slot, cpus, numa, gpu, nic);
+  }
+};
+
+// Where the ranks of an attempt sit on one machine.
+struct Seating {
+  std::uint32_t cpus = 0;  // Of the machine; 0: nobody looked.
+  std::vector<Seat> seats;
+  std::string note;
+  bool operator==(const Seating&) const = default;
+  template <typename A>
+  void Fields(A& a) {
+    a(cpus, seats, note);
+  }
+};
+
 // One jobd, whole.
 struct JobdStatus {
   JobId job = 0;
@@ -66,10 +92,11 @@ struct JobdStatus {
   std::uint32_t ranks_alive = 0;
   bool asked_to_stop = false;  // The ranks were asked: an exit with 0 is then stopped, not done.
   Cause cause;                 // The first failure this jobd knows of.
+  Seating seating;             // Of the attempt; empty until its ranks are prepared.
   bool operator==(const JobdStatus&) const = default;
   template <typename A>
   void Fields(A& a) {
-    a(job, instance, attempt, phase, port, ranks_alive, asked_to_stop, cause);
+    a(job, instance, attempt, phase, port, ranks_alive, asked_to_stop, cause, seating);
   }
 };
 

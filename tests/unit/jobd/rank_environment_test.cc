@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 
 namespace muster {
@@ -46,6 +47,33 @@ TEST(RankEnvironment, LeavesHwlocToAJobThatChoseForItself) {
   EXPECT_EQ(plugins.Of("HWLOC_COMPONENTS"), std::nullopt);
   EXPECT_EQ(plugins.Of("HWLOC_PLUGINS_PATH"), "/opt/hwloc");
   EXPECT_EQ(Seen({"OMPI_MCA_pml=ucx"}).Of("OMPI_MCA_pml"), "ucx");
+}
+
+// Local rank 1 of three, on slots 1, 3 and 6 of a node.
+std::vector<std::string> OnSlots(GpuView view, std::uint32_t gpus, std::uint32_t bound = 0) {
+  StartAttempt order{.job = 1, .hosts = {{.node = "n0", .slots = {1, 3, 6}}}};
+  order.program.environment = {"CUDA_VISIBLE_DEVICES=0"};
+  order.launch.gpu_view = view;
+  return RankEnvironment(order, 1,
+                         {.cores = 16, .ranks_here = 3, .bound_cores = bound, .gpus = gpus});
+}
+
+bool Has(const std::vector<std::string>& entries, const std::string& entry) {
+  return std::find(entries.begin(), entries.end(), entry) != entries.end();
+}
+
+TEST(RankEnvironment, ShowsTheGpusThatWerePlaced) {
+  EXPECT_TRUE(Has(OnSlots(GpuView::kNode, 8), "CUDA_VISIBLE_DEVICES=1,3,6"));
+  EXPECT_TRUE(Has(OnSlots(GpuView::kNode, 8), "CUDA_DEVICE_ORDER=PCI_BUS_ID"));
+  EXPECT_TRUE(Has(OnSlots(GpuView::kRank, 8), "CUDA_VISIBLE_DEVICES=3"));
+  EXPECT_TRUE(Has(OnSlots(GpuView::kNode, 0), "CUDA_VISIBLE_DEVICES=0"));
+}
+
+TEST(RankEnvironment, GivesARankAsManyThreadsAsItHasCores) {
+  EXPECT_TRUE(Has(OnSlots(GpuView::kNode, 0), "OMP_NUM_THREADS=5"));
+  EXPECT_TRUE(Has(OnSlots(GpuView::kNode, 0, 4), "OMP_NUM_THREADS=4"));
+  EXPECT_TRUE(Has(OnSlots(GpuView::kNode, 0, 8), "OMP_NUM_THREADS=5"));
+  EXPECT_EQ(Seen({}).Of("OMP_NUM_THREADS"), std::nullopt);  // It has the machine for itself.
 }
 
 TEST(RankEnvironment, AnOuterMpirunsSettingsStayOutside) {
