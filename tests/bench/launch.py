@@ -2,8 +2,8 @@
 
 Each command finds the cluster idle: --pause seconds lie before it, on both sides, so that neither
 pays for what the last one left to be done.  Against mpirun, whose daemons start through an exec
-helper instead of ssh, and against srun where Slurm's packages are there.  Both sides in turn, medians
-of --runs.  Needs root (namespaces).
+helper instead of ssh, against srun where Slurm's packages are there, and against torchrun where
+PyTorch is.  Both sides in turn, medians of --runs.  Needs root (namespaces).
 """
 
 import argparse
@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import stat
+import statistics
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from common import BIN, Table, in_turn, timed
 from cluster import Cluster
 from hosts import Hosts
 from slurm import Slurm
+from torchrun import Torchrun
 
 LEAN = {"OMPI_MCA_pml": "ob1", "HWLOC_COMPONENTS": "-pci,-linuxio",
         "HWLOC_PLUGINS_PATH": "/dev/null"}
@@ -92,6 +94,14 @@ def trivial(bench, table, runs, slurm):
     add(table, "trivial-2x4", sides, 0, "srun", 0.8)
 
 
+def without_mpi(bench, table, options):
+    if options.no_srun or not Slurm.installed():
+        trivial(bench, table, options.runs, None)
+        return
+    with Slurm(bench.hosts, bench.folder) as slurm:
+        trivial(bench, table, options.runs, slurm)
+
+
 def mpi(bench, table, runs):
     program = [os.path.join(BIN, "c_mpi_hello")]
     same = {**LEAN, **SAME}
@@ -106,10 +116,29 @@ def mpi(bench, table, runs):
         add(table, f"mpi-2x{ranks} as it comes", sides, 0, "mpirun", 0.45)
 
 
+def torch(bench, table, runs):
+    missing = Torchrun.missing()
+    if missing:
+        print(f"skipped: torchrun (needs {missing})")
+        return
+    both = Torchrun(bench.hosts, bench.cluster, bench.folder, os.path.join(BIN, "muster"),
+                    bench.pause)
+    sides = in_turn(runs, [both.ours("plain", 4), both.theirs("plain", 4)])
+    table.add("script without torch, 2x4", "s", *sides, "torchrun", 0.1)
+    *sides, floor = in_turn(runs, [both.ours("reduce", 4), both.theirs("reduce", 4),
+                                   both.imports(4)])
+    table.add("torch to its first all-reduce, 2x4", "s", *sides, "torchrun")
+    imports = statistics.median(floor)
+    table.add("the same, less 8 imports of torch", "s",
+              *([took - imports for took in side] for side in sides), "torchrun",
+              imports=round(imports, 3))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--no-srun", action="store_true")
+    parser.add_argument("--only", choices=("mpi", "trivial", "torchrun"))
     parser.add_argument("--pause", type=float, default=0.7, help="0: back to back")
     options = parser.parse_args()
     if os.geteuid() != 0:
@@ -119,12 +148,12 @@ def main():
     try:
         with Hosts(2) as hosts, Cluster(hosts, folder, 8, os.path.join(BIN, "muster")) as cluster:
             bench = Bench(hosts, cluster, folder, options.pause)
-            mpi(bench, table, options.runs)
-            if options.no_srun or not Slurm.installed():
-                trivial(bench, table, options.runs, None)
-            else:
-                with Slurm(hosts, folder) as slurm:
-                    trivial(bench, table, options.runs, slurm)
+            if options.only in (None, "mpi"):
+                mpi(bench, table, options.runs)
+            if options.only in (None, "torchrun"):
+                torch(bench, table, options.runs)
+            if options.only in (None, "trivial"):
+                without_mpi(bench, table, options)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     table.done()
