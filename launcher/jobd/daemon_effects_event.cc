@@ -52,6 +52,8 @@ void Daemon::Do(const KillRanks&) {
 }
 
 void Daemon::Do(const CleanUp& effect) {
+  scripts_.Kill();  // A prolog; an epilog is over before the next attempt is prepared.
+  if (attempt_.pmix) epilog_ = std::move(attempt_.epilog);
   attempt_ = {};
   event_del(spare_);
   mpi_watch_.End();
@@ -109,6 +111,10 @@ void Daemon::OnSettleMax(evutil_socket_t, short, void* self) {
 // What was said last must leave this process first, though not at any price.
 void Daemon::Do(const EndProcess&) {
   constexpr timeval kFlushMax{.tv_sec = 1, .tv_usec = 0};
+  if (!epilog_.text.empty() || scripts_.running()) {
+    end_after_epilog_ = true;
+    return;
+  }
   if (std::exchange(ending_, true)) return;
   event_base_loopexit(base_, &kFlushMax);
   evtimer_add(poll_, &kFlushInterval);

@@ -15,11 +15,7 @@ namespace muster {
 namespace {
 
 constexpr timeval kPollInterval{.tv_sec = 0, .tv_usec = 1000};
-// The ranks have MPI up, and a program that ends at once has ended: nobody is in a hurry any more.
-constexpr timeval kSpareAfterMpi{.tv_sec = 0, .tv_usec = 300000};
 constexpr timeval kIdleMax{.tv_sec = 60, .tv_usec = 0};
-// Open MPI's start-up: the exchange of addresses, then a barrier.
-constexpr std::uint32_t kStartFences = 2;
 // The head tells its ports as a key that no rank can set.
 const std::string kMasterPort("\0master_port", 12);
 
@@ -49,6 +45,7 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
     : base_(base),
       arguments_(arguments),
       removal_(base),
+      scripts_(arguments.node),
       ranks_(arguments.node, arguments.logs, arguments.cgroup),
       agent_(base, {.attached = [this] { Attached(); },
                     .detached = [this] { Detached(); },
@@ -122,12 +119,14 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
       spare_(evtimer_new(base, OnSpare, this)),
       idle_(evtimer_new(base, OnIdle, this)),
       settle_max_(evtimer_new(base, OnSettleMax, this)),
+      epilog_max_(evtimer_new(base, OnEpilogMax, this)),
       log_news_(event_new(base, ranks_.log_news().fd(), EV_READ | EV_PERSIST, OnLogNews, this)) {
   state_.status.instance = NewInstance();
 }
 
 Daemon::~Daemon() {
-  for (event* item : {child_, deadline_, poll_, spare_, idle_, settle_max_, log_news_}) {
+  for (event* item :
+       {child_, deadline_, poll_, spare_, idle_, settle_max_, epilog_max_, log_news_}) {
     event_free(item);
   }
 }
@@ -242,6 +241,10 @@ void Daemon::Reap() {
     if (pid <= 0) return;
     if (pmix_.Reaped(pid)) continue;
     if (checkpoints_.mover().Reaped(pid)) continue;
+    if (const auto end = scripts_.Reaped(pid, wait_status)) {
+      ScriptEnded(*end);
+      continue;
+    }
     // The rest are orphans that a rank left: jobd is their subreaper.
     if (const auto exit = ranks_.Reaped(pid, wait_status)) Exited(*exit);
   }
@@ -262,18 +265,6 @@ void Daemon::OnPoll(evutil_socket_t, short, void* pointer) {
   if (!self->ending_) return self->Poll();
   if (self->agent_.flushed() && self->peers_.flushed()) event_base_loopbreak(self->base_);
   evtimer_add(self->poll_, &kPollInterval);
-}
-
-// Waits for what the ranks left behind to be gone.
-void Daemon::Poll() {
-  if (!ranks_.Gone(Ours())) {
-    evtimer_add(poll_, &kPollInterval);
-    return;
-  }
-  if (const auto exit = std::exchange(attempt_.last_exit, std::nullopt)) {
-    Feed(RankExited{exit->local_rank, exit->cause});
-  }
-  MaybePrepared();
 }
 
 bool Daemon::InAttempt(AttemptNumber attempt) const {
@@ -339,60 +330,10 @@ void Daemon::SpreadKey(const std::string& key, const std::string& value) {
   services_.Learn(key, value);
 }
 
-void Daemon::Registered(const pmix::Registered& registered) {
-  attempt_.pmix = registered.ranks;
-  MaybePrepared();
-}
-
-void Daemon::MaybePrepared() {
-  if (!attempt_.preparing || !attempt_.pmix) return;
-  if (!ranks_.Gone(Ours())) {
-    evtimer_add(poll_, &kPollInterval);
-    return;
-  }
-  attempt_.preparing = false;
-  Feed(LocalPrepared{attempt_.shown});
-}
-
-void Daemon::RankMet(std::uint32_t rank) {
-  attempt_.met.insert(rank);
-  mpi_watch_.Connected(rank - order().hosts[order().host_index].first_rank);
-  MaybeMpiUp();
-}
-
-// With one host libpmix settles the fences by itself: that all have come is what can be seen.
-void Daemon::MaybeMpiUp() {
-  if (attempt_.mpi_up || attempt_.met.size() < order().hosts[order().host_index].slots.size() ||
-      (order().hosts.size() > 1 && attempt_.fences < kStartFences)) {
-    return;
-  }
-  attempt_.mpi_up = true;
-  TellMark(Mark::kMpiUp);
-  evtimer_add(spare_, &kSpareAfterMpi);
-}
-
-void Daemon::OnSpare(evutil_socket_t, short, void* self) {
-  static_cast<Daemon*>(self)->pmix_.StartSpare();
-}
-
-void Daemon::RankAlone(std::uint32_t local_rank, const std::string& said) {
-  if (WorldSize(order()) == 1) return;  // It is alone.
-  const std::uint32_t rank = order().hosts[order().host_index].first_rank + local_rank;
-  Feed(LocalFailed{
-      {.kind = CauseKind::kSingleton,
-       .rank = static_cast<std::int32_t>(rank),
-       .node = arguments_.node,
-       .text = "rank " + std::to_string(rank) +
-               " started MPI but never met muster's PMIx server: "
-               "it took itself for a job of one rank. The variables PMIX_* and JSM_JSRUN_PORT must "
-               "reach the program (no mpirun, no env -i around it), and its MPI must be Open MPI "
-               "4.1 or newer with PMIx" +
-               (said.empty() ? "" : ". It said: " + said)}});
-}
-
 std::set<pid_t> Daemon::Ours() const {
   std::set<pid_t> pids = pmix_.pids();
   pids.merge(checkpoints_.pids());
+  if (scripts_.running()) pids.insert(scripts_.pid());
   return pids;
 }
 

@@ -22,6 +22,7 @@
 #include "launcher/jobd/link_services_event.h"
 #include "launcher/jobd/local_ranks_posix.h"
 #include "launcher/jobd/mpi_watch_event.h"
+#include "launcher/jobd/node_scripts_posix.h"
 #include "launcher/jobd/peers_event.h"
 #include "launcher/jobd/pmix_servers_event.h"
 #include "launcher/jobd/ports_posix.h"
@@ -50,6 +51,7 @@ class Daemon {
   static void OnSpare(evutil_socket_t, short, void* self);
   static void OnIdle(evutil_socket_t, short, void* self);
   static void OnSettleMax(evutil_socket_t, short, void* self);
+  static void OnEpilogMax(evutil_socket_t, short, void* self);
   static void OnLogNews(evutil_socket_t, short, void* self);
 
   // The core.
@@ -91,6 +93,8 @@ class Daemon {
   void SpreadKey(const std::string& key, const std::string& value);
   void TellMark(Mark mark);
   void SeatRanks();
+  bool StartScript(NodeScript script);
+  void ScriptEnded(const NodeScripts::End& end);
   Cause MeetHere();
   Meeting MeetingPlace() const;
   std::vector<std::string> EnvironmentOf(std::uint32_t local_rank, const std::string& token) const;
@@ -118,6 +122,7 @@ class Daemon {
     std::uint16_t master_port = 0, next_port = 0;
     std::vector<PortLease> leases;  // Of the two, here if this is the head.
     std::uint32_t ranks_here = 1;
+    NodeScript prolog, epilog;
     SeatingPlan seating;
     Seating shown;  // The same, for people.
     std::uint32_t gpus = 0;
@@ -130,6 +135,9 @@ class Daemon {
   Attempt attempt_;
 
   LateRemoval removal_;
+  NodeScripts scripts_;
+  NodeScript epilog_;  // Of the attempt that ended; due once nothing of it is alive.
+  bool end_after_epilog_ = false;
   LocalRanks ranks_;
   AgentSocket agent_;
   Peers peers_;
@@ -144,6 +152,7 @@ class Daemon {
   event* const spare_;
   event* const idle_;
   event* const settle_max_;
+  event* const epilog_max_;
   event* const log_news_;
 };
 

@@ -1,4 +1,5 @@
 #include <span>
+#include <utility>
 
 #include "launcher/jobd/daemon_event.h"
 #include "launcher/jobd/devices_posix.h"
@@ -13,6 +14,11 @@
 namespace muster {
 namespace {
 
+constexpr timeval kPollInterval{.tv_sec = 0, .tv_usec = 1000};
+// The ranks have MPI up, and a program that ends at once has ended: nobody is in a hurry any more.
+constexpr timeval kSpareAfterMpi{.tv_sec = 0, .tv_usec = 300000};
+// Open MPI's start-up: the exchange of addresses, then a barrier.
+constexpr std::uint32_t kStartFences = 2;
 // A spare PMIx helper for a program that is not MPI; for one that is, MaybeMpiUp comes first.
 constexpr timeval kSpareAnyhow{.tv_sec = 2, .tv_usec = 0};
 
@@ -35,6 +41,8 @@ void Daemon::Do(const PrepareRanks&) {
   if (cause.kind == CauseKind::kNone && IsHead()) cause = MeetHere();
   if (cause.kind != CauseKind::kNone) return Feed(LocalFailed{cause});
   attempt_.preparing = true;
+  attempt_.prolog = ScriptOf(order(), "prolog", order().launch.prolog, arguments_.logs);
+  attempt_.epilog = ScriptOf(order(), "epilog", order().launch.epilog, arguments_.logs);
   attempt_.ranks_here = RanksOnThisMachine(order());
   SeatRanks();
   pmix::Register registration{
@@ -147,6 +155,103 @@ void Daemon::Do(const ForkRanks&) {
   mpi_watch_.Begin(pids);
   evtimer_add(spare_, &kSpareAnyhow);
   for (const LocalRanks::Exit& exit : unborn) Feed(RankExited{exit.local_rank, exit.cause});
+}
+
+// Waits for what the ranks left behind to be gone.
+void Daemon::Poll() {
+  if (scripts_.running()) return;  // Its end leads here.
+  if (!ranks_.Gone(Ours())) {
+    evtimer_add(poll_, &kPollInterval);
+    return;
+  }
+  if (const auto exit = std::exchange(attempt_.last_exit, std::nullopt)) {
+    Feed(RankExited{exit->local_rank, exit->cause});
+  }
+  if (StartScript(std::exchange(epilog_, {}))) return;
+  MaybePrepared();
+}
+
+void Daemon::Registered(const pmix::Registered& registered) {
+  attempt_.pmix = registered.ranks;
+  MaybePrepared();
+}
+
+void Daemon::MaybePrepared() {
+  if (!attempt_.preparing || !attempt_.pmix || scripts_.running()) return;
+  if (!ranks_.Gone(Ours())) {
+    evtimer_add(poll_, &kPollInterval);
+    return;
+  }
+  if (StartScript(std::exchange(attempt_.prolog, {}))) return;
+  attempt_.preparing = false;
+  Feed(LocalPrepared{attempt_.shown});
+}
+
+// False: there is none, or it could not be started.
+bool Daemon::StartScript(NodeScript script) {
+  if (script.text.empty()) return false;
+  const bool prolog = script.name == "prolog";
+  const timeval grace{.tv_sec = order().grace_ms / 1000,
+                      .tv_usec = static_cast<suseconds_t>(order().grace_ms % 1000) * 1000};
+  if (!prolog) evtimer_add(epilog_max_, &grace);
+  const Cause cause = scripts_.Start(std::move(script));
+  if (cause.kind != CauseKind::kNone)
+    ScriptEnded({.name = prolog ? "prolog" : "epilog", .cause = cause});
+  return cause.kind == CauseKind::kNone || prolog;
+}
+
+// It has the job's grace, so that it cannot hold the node for ever.
+void Daemon::OnEpilogMax(evutil_socket_t, short, void* self) {
+  static_cast<Daemon*>(self)->scripts_.Kill();
+}
+
+void Daemon::ScriptEnded(const NodeScripts::End& end) {
+  event_del(epilog_max_);
+  const bool failed = end.cause.kind != CauseKind::kNone;
+  if (failed) Log(LogLevel::kWarning, end.cause.text);
+  if (failed && end.name == "prolog" && attempt_.preparing) return Feed(LocalFailed{end.cause});
+  if (failed) {
+    agent_.Send(JobProgress{
+        .job = state_.status.job, .attempt = state_.status.attempt, .note = end.cause.text});
+  }
+  if (end.name == "epilog" && std::exchange(end_after_epilog_, false)) return Do(EndProcess{});
+  Poll();
+}
+
+void Daemon::RankMet(std::uint32_t rank) {
+  attempt_.met.insert(rank);
+  mpi_watch_.Connected(rank - order().hosts[order().host_index].first_rank);
+  MaybeMpiUp();
+}
+
+// With one host libpmix settles the fences by itself: that all have come is what can be seen.
+void Daemon::MaybeMpiUp() {
+  if (attempt_.mpi_up || attempt_.met.size() < order().hosts[order().host_index].slots.size() ||
+      (order().hosts.size() > 1 && attempt_.fences < kStartFences)) {
+    return;
+  }
+  attempt_.mpi_up = true;
+  TellMark(Mark::kMpiUp);
+  evtimer_add(spare_, &kSpareAfterMpi);
+}
+
+void Daemon::OnSpare(evutil_socket_t, short, void* self) {
+  static_cast<Daemon*>(self)->pmix_.StartSpare();
+}
+
+void Daemon::RankAlone(std::uint32_t local_rank, const std::string& said) {
+  if (WorldSize(order()) == 1) return;  // It is alone.
+  const std::uint32_t rank = order().hosts[order().host_index].first_rank + local_rank;
+  Feed(LocalFailed{
+      {.kind = CauseKind::kSingleton,
+       .rank = static_cast<std::int32_t>(rank),
+       .node = arguments_.node,
+       .text = "rank " + std::to_string(rank) +
+               " started MPI but never met muster's PMIx server: "
+               "it took itself for a job of one rank. The variables PMIX_* and JSM_JSRUN_PORT must "
+               "reach the program (no mpirun, no env -i around it), and its MPI must be Open MPI "
+               "4.1 or newer with PMIx" +
+               (said.empty() ? "" : ". It said: " + said)}});
 }
 
 }  // namespace muster

@@ -36,17 +36,38 @@ Variables Inherited(const std::vector<std::string>& environment) {
   return all;
 }
 
+void AddUser(const StartAttempt& order, Variables& all) {
+  all.try_emplace("HOME", order.owner.home.empty() ? "/" : order.owner.home);
+  all.try_emplace("PATH", "/usr/local/bin:/usr/bin:/bin");
+  if (!order.owner.user.empty()) all.try_emplace("USER", order.owner.user);
+}
+
+void AddNode(const StartAttempt& order, Variables& all) {
+  all["MUSTER_NODE_RANK"] = std::to_string(order.host_index);
+  all["MUSTER_NUM_NODES"] = std::to_string(order.hosts.size());
+  all["MUSTER_ATTEMPT"] = std::to_string(order.attempt);
+  all["MUSTER_JOB_ID"] = std::to_string(order.job);
+  all["MUSTER_RUN_ID"] = order.run_id;
+}
+
+std::vector<std::string> Entries(const Variables& all) {
+  std::vector<std::string> entries;
+  entries.reserve(all.size());
+  for (const auto& [name, value] : all) {
+    std::string entry = name;
+    entry += '=';
+    entries.push_back(entry + value);
+  }
+  return entries;
+}
+
 void AddOurs(const StartAttempt& order, const RankPlace& place, const RankSurroundings& around,
              Variables& all) {
   all["MUSTER_RANK"] = std::to_string(place.rank);
   all["MUSTER_WORLD_SIZE"] = std::to_string(place.world);
   all["MUSTER_LOCAL_RANK"] = std::to_string(place.local_rank);
   all["MUSTER_LOCAL_WORLD_SIZE"] = std::to_string(place.local_world);
-  all["MUSTER_NODE_RANK"] = std::to_string(order.host_index);
-  all["MUSTER_NUM_NODES"] = std::to_string(order.hosts.size());
-  all["MUSTER_ATTEMPT"] = std::to_string(order.attempt);
-  all["MUSTER_JOB_ID"] = std::to_string(order.job);
-  all["MUSTER_RUN_ID"] = order.run_id;
+  AddNode(order, all);
   all["MUSTER_SLOT"] = std::to_string(order.hosts[place.host_index].slots[place.local_rank]);
   all["MUSTER_LINK_FD"] = std::to_string(around.link_fd);
   all["MUSTER_LINK_TOKEN"] = around.link_token;
@@ -86,12 +107,17 @@ void AddMpi(const RankSurroundings& around, Variables& all) {
 
 }  // namespace
 
+std::vector<std::string> NodeEnvironment(const StartAttempt& order) {
+  Variables all = Inherited(order.program.environment);
+  AddUser(order, all);
+  AddNode(order, all);
+  return Entries(all);
+}
+
 std::vector<std::string> RankEnvironment(const StartAttempt& order, std::uint32_t local_rank,
                                          const RankSurroundings& around) {
   Variables all = Inherited(order.program.environment);
-  all.try_emplace("HOME", order.owner.home.empty() ? "/" : order.owner.home);
-  all.try_emplace("PATH", "/usr/local/bin:/usr/bin:/bin");
-  if (!order.owner.user.empty()) all.try_emplace("USER", order.owner.user);
+  AddUser(order, all);
   const RankPlace place = PlaceOf(order, local_rank);
   AddOurs(order, place, around, all);
   AddTorchrun(order, place, around.meeting, all);
@@ -107,14 +133,7 @@ std::vector<std::string> RankEnvironment(const StartAttempt& order, std::uint32_
     all.try_emplace("OMP_NUM_THREADS", std::to_string(threads));
   }
   AddGpus(order, place, around.gpus, all);
-  std::vector<std::string> entries;
-  entries.reserve(all.size());
-  for (const auto& [name, value] : all) {
-    std::string entry = name;
-    entry += '=';
-    entries.push_back(entry + value);
-  }
-  return entries;
+  return Entries(all);
 }
 
 }  // namespace muster

@@ -28,6 +28,9 @@ struct RankSurroundings {
   std::vector<std::string> pmix;  // What the PMIx server wants, NAME=value.
 };
 
+// What the job's node has but none of its ranks: for its prolog and epilog.
+std::vector<std::string> NodeEnvironment(const StartAttempt& order);
+
 // NAME=value, one entry a name.  `local_rank` counts in the order's host.
 std::vector<std::string> RankEnvironment(const StartAttempt& order, std::uint32_t local_rank,
                                          const RankSurroundings& around);

@@ -90,6 +90,22 @@ class Faults(unittest.TestCase):
         self.assertIn(f"node n1: the working directory '{self.share}/deep' cannot be entered: No "
                       "such file or directory; it must exist on every node", ended.stderr)
 
+    # ---- nodes that are lost ---------------------------------------------------------------------
+
+    def test_an_elastic_job_goes_on_with_the_nodes_that_are_left(self):
+        job = self.cluster.ask(
+            "run", "--detach", "-N", "1:4", "--ranks-per-node", "1", "--max-restarts", "1", "--",
+            "/bin/sh", "-c",
+            "echo $WORLD_SIZE in $MUSTER_ATTEMPT; [ $MUSTER_ATTEMPT = 1 ] || exec sleep 4711")["job"]
+        until(lambda: self.cluster.call("logs", str(job)).count("2 in 0") == 2, "both ranks")
+        self.hosts.link(1, "down")
+        self.addCleanup(self.cluster.await_nodes, range(HOSTS))
+        self.addCleanup(self.hosts.link, 1, "up")
+        ended = self.cluster.run("wait", str(job))
+        self.assertEqual(ended.returncode, 0, ended.stderr + self.cluster.logs())
+        self.assertEqual(self.cluster.ask("show", str(job))["restarts"], 1)
+        self.assertEqual(self.cluster.call("logs", "--attempt", "1", str(job)), "1 in 1\n")
+
     # ---- agents that come back ------------------------------------------------------------------
 
     ORPHAN = "setsid sleep 4711 & echo ready; exec sleep 4711"
