@@ -97,7 +97,8 @@ class Daemon {
   void ScriptEnded(const NodeScripts::End& end);
   Cause MeetHere();
   Meeting MeetingPlace() const;
-  std::vector<std::string> EnvironmentOf(std::uint32_t local_rank, const std::string& token) const;
+  std::vector<std::string> EnvironmentOf(std::uint32_t local_rank, const std::string& token,
+                                         const Meeting& meeting) const;
   std::string ShmFolder(AttemptNumber attempt) const;
   const StartAttempt& order() const { return *state_.order; }
   bool IsHead() const { return order().host_index == 0; }

@@ -119,12 +119,12 @@ Meeting Daemon::MeetingPlace() const {
           .interface = one_host ? "lo" : InterfaceOf(peers_.own_address())};
 }
 
-std::vector<std::string> Daemon::EnvironmentOf(std::uint32_t local_rank,
-                                               const std::string& token) const {
+std::vector<std::string> Daemon::EnvironmentOf(std::uint32_t local_rank, const std::string& token,
+                                               const Meeting& meeting) const {
   return RankEnvironment(order(), local_rank,
                          {.cores = UsableCores(),
                           .ranks_here = attempt_.ranks_here,
-                          .meeting = MeetingPlace(),
+                          .meeting = meeting,
                           .bound_cores = attempt_.seating.seats[local_rank].cores,
                           .gpus = attempt_.gpus,
                           .cluster_cookie = GetEnv("MUSTER_CLUSTER_COOKIE").value_or(""),
@@ -137,12 +137,13 @@ std::vector<std::string> Daemon::EnvironmentOf(std::uint32_t local_rank,
 }
 
 void Daemon::Do(const ForkRanks&) {
+  const Meeting meeting = MeetingPlace();
   std::vector<std::vector<std::string>> environments;
   std::vector<UniqueFd> links;
   const auto count = static_cast<std::uint32_t>(order().hosts[order().host_index].slots.size());
   for (std::uint32_t local = 0; local < count; ++local) {
     const std::string token = Hex(RandomBytes(8));
-    environments.push_back(EnvironmentOf(local, token));
+    environments.push_back(EnvironmentOf(local, token, meeting));
     Result<UniqueFd> link = services_.Open(local, token);
     links.push_back(link.ok() ? *std::move(link) : UniqueFd());
   }
