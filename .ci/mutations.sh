@@ -18,7 +18,7 @@ Mutations() {
   rm -rf "$copy"
   mkdir -p "$copy"
   # With new times: what an earlier run built may be of a patched source.
-  Sources h cc c txt cmake proto patch | tar -cf - -T - | tar -xmf - -C "$copy"
+  Sources h cc c py typed txt cmake proto patch | tar -cf - -T - | tar -xmf - -C "$copy"
   cmake -S "$copy" -B "$binaries" -G Ninja -DMUSTER_CORE_ONLY=ON \
     -DCMAKE_BUILD_TYPE=RelWithDebInfo --log-level=WARNING >/dev/null
   MutateAll "$copy" "$binaries" "${patches[@]}"

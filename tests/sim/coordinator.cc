@@ -139,8 +139,12 @@ void Coordinator::Observe(const Event& event, const State& before, const Decisio
                ended->cause.text.c_str());
     } else if (const auto* placed = std::get_if<AttemptPlaced>(&fact)) {
       if (placed->attempt > 0) w_.Count("restart");
-      if (placed->hosts.size() < state_.jobs.at(placed->job).spec.nodes)
-        w_.Count("attempt on fewer nodes");
+      const JobSpec& spec = state_.jobs.at(placed->job).spec;
+      const std::size_t nodes = placed->hosts.size();
+      if (nodes < spec.nodes) w_.Count("attempt on fewer nodes");
+      if (nodes > spec.nodes || nodes < (spec.min_nodes == 0 ? spec.nodes : spec.min_nodes)) {
+        w_.Break("an attempt has not as many nodes as its job wants");
+      }
       w_.Trace("coordinator: job %llu attempt %u on %zu nodes from %s",
                static_cast<unsigned long long>(placed->job), placed->attempt, placed->hosts.size(),
                placed->hosts[0].node.c_str());
