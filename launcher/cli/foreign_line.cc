@@ -118,20 +118,36 @@ class Reader {
   }
 
   Status Unknown(const std::string& spelled) const {
-    std::vector<std::string> known;
+    std::vector<std::string> known, shown;
     for (const ForeignFlag& flag : launcher_.flags) {
-      for (const std::string& name : flag.names) known.push_back(Normal(name));
-    }
-    std::string text = "unknown flag '" + spelled + "'";
-    if (const auto nearest = Nearest(Normal(spelled), known)) {
-      for (const ForeignFlag& flag : launcher_.flags) {
-        for (const std::string& name : flag.names) {
-          if (Normal(name) != *nearest) continue;
-          return Status(Code::kInvalid, text + "; did you mean '" + name + "'?");
-        }
+      for (const std::string& name : flag.names) {
+        known.push_back(Normal(name));
+        shown.push_back(name);
       }
     }
-    return Status(Code::kInvalid, text);
+    const std::string meant =
+        Nearest(Normal(spelled), known).value_or(MostInCommon(spelled, known));
+    const auto at = std::find(known.begin(), known.end(), meant) - known.begin();
+    const std::string hint =
+        meant.empty() ? "" : "; did you mean '" + shown[static_cast<std::size_t>(at)] + "'?";
+    return Status(Code::kInvalid, "unknown flag '" + spelled + "'" + hint);
+  }
+
+  // --nprocs is far from --nproc-per-node by edits, but begins as it does.
+  std::string MostInCommon(const std::string& spelled,
+                           const std::vector<std::string>& known) const {
+    const std::string word = Normal(spelled);
+    std::string best;
+    std::size_t most = word.size() - WithoutDashes(spelled).size() + 3;
+    for (const std::string& name : known) {
+      const auto [end, unused] = std::mismatch(word.begin(), word.end(), name.begin(), name.end());
+      const auto common = static_cast<std::size_t>(end - word.begin());
+      if (common > most) {
+        most = common;
+        best = name;
+      }
+    }
+    return best;
   }
 
   const ForeignLauncher& launcher_;

@@ -23,7 +23,7 @@ import promises  # noqa: E402
 import surroundings  # noqa: E402
 from expected import Expect, misfits, without_rank  # noqa: E402
 
-BIN = sys.argv.pop(1) if len(sys.argv) > 2 else ""
+BIN = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 2 else ""
 GROUP = sys.argv.pop(1) if len(sys.argv) > 1 else ""
 NODES, SLOTS = 2, 2
 TIMEOUT = 120  # Seconds, for what takes ten at most.
@@ -80,10 +80,10 @@ class Scripts(unittest.TestCase):
                          "\n--- stderr\n" + said)
 
     @staticmethod
-    def still_there(place, patterns):
+    def still_there(place, patterns, patience=SWEPT):
         """The cluster sweeps when a job has ended, and nobody waits for that but we."""
         wrong = []
-        deadline = time.monotonic() + SWEPT
+        deadline = time.monotonic() + patience
         for pattern in patterns:
             files = glob.glob(os.path.join(place, pattern))
             if not files:
@@ -117,6 +117,20 @@ class Judgement(unittest.TestCase):
         self.assertEqual(misfits(["a", "b"], self.EXPECTED), ["1 lines instead of 2 are: a"])
         self.assertEqual(misfits(["a", "a", "b", "b"], self.EXPECTED),
                          ["2 lines instead of 1 are: b+"])
+
+    def test_a_process_that_stays_is_seen(self):
+        with tempfile.TemporaryDirectory() as place:
+            path = os.path.join(place, "daemon.pid")
+            with open(path, "w", encoding="ascii") as file:
+                file.write(f"{os.getpid()}\n")
+            self.assertEqual(Scripts.still_there(place, ["*.pid"], patience=0),
+                             [f"process {os.getpid()} of daemon.pid is still there"])
+            ended = subprocess.Popen(["/bin/true"])
+            ended.wait()
+            with open(path, "w", encoding="ascii") as file:
+                file.write(f"{ended.pid}\n")
+            self.assertEqual(Scripts.still_there(place, ["*.pid"]), [])
+            self.assertEqual(Scripts.still_there(place, ["*.none"]), ["no file *.none"])
 
 
 if __name__ == "__main__":

@@ -137,9 +137,15 @@ TEST(Torchrun, TakesBeginningsThatOnlyOneFlagHas) {
   ExpectComplaint("--rdzv=1 a.py", "--rdzv may be --rdzv-backend, --rdzv-endpoint");
 }
 
+TEST(Torchrun, TakesTheScriptAfterDashesToo) {
+  EXPECT_EQ(Take("--nnodes 2 -- train.py -- x").run.job.command,
+            (Words{"python3", "-u", "train.py", "--", "x"}));
+}
+
 TEST(Torchrun, NamesTheNearestFlag) {
   ExpectComplaint("--nprocs-per-node=8 a.py",
                   "unknown flag '--nprocs-per-node'; did you mean '--nproc-per-node'?");
+  ExpectComplaint("--nprocs 8 a.py", "did you mean '--nproc-per-node'?");
   ExpectComplaint("--frobnicate a.py", "unknown flag '--frobnicate'\n");
 }
 
