@@ -86,13 +86,16 @@ void AddDeepSpeed(const StartAttempt& order, const RankPlace& place, Variables& 
   all["CROSS_SIZE"] = std::to_string(order.hosts.size());
 }
 
-// Open MPI's docs, "Environment variables set by mpirun".
-void AddOpenMpi(const RankPlace& place, Variables& all) {
+// Open MPI's docs, "Environment variables set by mpirun".  The last is how JAX knows mpirun; Open
+// MPI itself does not connect to it, since PMIx tells it all.
+void AddOpenMpi(const RankPlace& place, const Meeting& meeting, Variables& all) {
   all["OMPI_COMM_WORLD_RANK"] = std::to_string(place.rank);
   all["OMPI_COMM_WORLD_SIZE"] = all["OMPI_UNIVERSE_SIZE"] = std::to_string(place.world);
   all["OMPI_COMM_WORLD_LOCAL_RANK"] = all["OMPI_COMM_WORLD_NODE_RANK"] =
       std::to_string(place.local_rank);
   all["OMPI_COMM_WORLD_LOCAL_SIZE"] = std::to_string(place.local_world);
+  all["OMPI_MCA_orte_hnp_uri"] =
+      "0.0;tcp://" + meeting.address + ":" + std::to_string(meeting.next_port);
 }
 
 }  // namespace
@@ -154,7 +157,7 @@ void AddContracts(const StartAttempt& order, const RankPlace& place, const Meeti
     if (contract == "slurm") AddSlurm(order, place, meeting, all);
     if (contract == "horovod") AddHorovod(order, place, meeting, all);
     if (contract == "deepspeed") AddDeepSpeed(order, place, all);
-    if (contract == "openmpi") AddOpenMpi(place, all);
+    if (contract == "openmpi") AddOpenMpi(place, meeting, all);
   }
 }
 

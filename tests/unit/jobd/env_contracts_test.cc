@@ -115,7 +115,8 @@ TEST(Contracts, HorovodDeepSpeedAndOpenMpiCanBeHadTogether) {
                        {"OMPI_UNIVERSE_SIZE", "7"},
                        {"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
                        {"OMPI_COMM_WORLD_NODE_RANK", "1"},
-                       {"OMPI_COMM_WORLD_LOCAL_SIZE", "2"}}));
+                       {"OMPI_COMM_WORLD_LOCAL_SIZE", "2"},
+                       {"OMPI_MCA_orte_hnp_uri", "0.0;tcp://10.0.0.1:61002"}}));
 }
 
 // A job that is submitted from within a job of Slurm must not have each rank take itself for that
