@@ -1,5 +1,7 @@
 #include "launcher/agent/log_push_grpc.h"
 
+#include <algorithm>
+
 namespace muster {
 namespace {
 
@@ -52,6 +54,13 @@ void LogPush::Pump() {
   out_.set_rank(bytes->file.rank);
   out_.set_is_stderr(bytes->file.is_stderr);
   out_.set_offset(bytes->offset);
+  out_.set_skip(bytes->skip);
+  out_.set_skipped_lines(bytes->skipped_lines);
+  for (const LogTime& time : bytes->times) {
+    const std::uint64_t at = std::max(time.offset, bytes->offset) - bytes->offset;
+    out_.add_time_at(static_cast<std::uint32_t>(at));
+    out_.add_time_us(time.wall_us);
+  }
   out_.set_data(std::move(bytes->data));
   writing_ = true;
   StartWrite(&out_);

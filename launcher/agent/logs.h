@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/log_times.h"
 #include "runtime/base/orders.h"
 
 namespace muster {
@@ -31,6 +32,7 @@ struct LogWish {
   std::uint32_t first_rank = 0, last_rank = 0;  // Those on this node.
   std::vector<std::uint32_t> ranks;             // Of them these; empty: all.
   std::vector<LogFrom> from;                    // Where not at 0.
+  LogSelection selection;
 };
 
 // Whether `wish` asks for `file`.
@@ -40,6 +42,10 @@ struct LogBytes {
   LogName file;
   std::uint64_t offset = 0;  // Of the first byte, in its file.
   std::string data;
+  std::vector<LogTime> times;  // The first one may begin before `offset`; none: not known.
+  // Without data: these lines before `offset` were left out.
+  bool skip = false;
+  std::uint64_t skipped_lines = 0;
 };
 
 // One reader for one wish; one thread at a time.  Files that appear later are found.
@@ -47,6 +53,7 @@ class LogSource {
  public:
   virtual ~LogSource() = default;
   // At most `most` bytes that were not given before; nothing when all that is there was given.
+  // Does not take long, whatever is asked for.
   virtual std::optional<LogBytes> Next(std::size_t most) = 0;
 };
 

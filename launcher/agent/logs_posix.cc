@@ -5,16 +5,22 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <map>
 #include <set>
 
+#include "launcher/agent/log_places_posix.h"
 #include "runtime/base/file_posix.h"
 #include "runtime/base/paths.h"
 #include "runtime/base/text.h"
 
 namespace muster {
 namespace {
+
+constexpr std::size_t kPiecesPerLook = 64;
+constexpr std::size_t kSkipMost = 4 << 20;  // So that the lines in it are counted quickly.
 
 // "12.err" in the folder of attempt `attempt`.
 std::optional<LogName> ParseName(AttemptNumber attempt, const std::string& name) {
@@ -32,27 +38,35 @@ class LogFiles final : public LogSource {
   LogFiles(std::string job_logs, LogWish wish)
       : job_logs_(std::move(job_logs)), wish_(std::move(wish)) {}
 
-  // In turn, so that no file holds up the others; all of a file that is far behind is one turn per
-  // piece.
+  // Attempt by attempt: a rank's lines come in order.  Within one in turn, so that no file holds up
+  // the others; all of a file that is far behind is one turn per piece.
   std::optional<LogBytes> Next(std::size_t most) override {
-    for (std::size_t tried = 0; tried <= files_.size(); ++tried) {
-      if (at_ >= files_.size()) {
-        Look();
-        at_ = 0;
-      }
-      if (files_.empty()) return std::nullopt;
-      auto bytes = Read(files_[at_++], most);
-      if (bytes) return bytes;
-    }
-    return std::nullopt;
+    if (pieces_++ % kPiecesPerLook == 0) Look();
+    if (auto bytes = Pass(most)) return bytes;
+    Look();
+    return Pass(most);
   }
 
  private:
   struct File {
     LogName name;
     std::uint64_t offset = 0;
+    std::uint64_t skip_to = 0;  // Ahead of `offset`: what is between is left out.
     UniqueFd fd;
+    std::unique_ptr<LogTimeline> times;
   };
+
+  std::optional<LogBytes> Pass(std::size_t most) {
+    for (auto of = files_.lower_bound(attempt_); of != files_.end(); ++of) {
+      std::vector<File>& files = of->second;
+      for (std::size_t tried = 0; tried < files.size(); ++tried) {
+        auto bytes = Read(files[turn_++ % files.size()], most);
+        attempt_ = of->first;
+        if (bytes) return bytes;
+      }
+    }
+    return std::nullopt;
+  }
 
   // Finds files that came since the last look.
   void Look() {
@@ -64,47 +78,82 @@ class LogFiles final : public LogSource {
         const auto name =
             ParseName(static_cast<AttemptNumber>(*attempt), file.path().filename().string());
         if (!name || !Wants(wish_, *name) || known_.contains(*name)) continue;
-        Add(*name, file.path().lexically_relative(job_logs_).string());
+        Add(*name);
       }
     }
   }
 
   // What lies there is the user's, and we may be root: no link leads us elsewhere.
-  void Add(const LogName& name, const std::string& path) {
+  UniqueFd Open(const std::string& path) const {
     const UniqueFd folder(open(job_logs_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     open_how how{};
     how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
     how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
-    UniqueFd fd(
+    return UniqueFd(
         static_cast<int>(syscall(SYS_openat2, folder.get(), path.c_str(), &how, sizeof how)));
-    if (!fd.valid()) return;  // It is tried again at the next look.
-    std::uint64_t offset = 0;
-    for (const LogFrom& from : wish_.from) {
-      if (from.file == name) offset = from.offset;
-    }
+  }
+
+  void Add(const LogName& name) {
+    // Relative to the folder of the job.
+    File file{.name = name,
+              .fd = Open(LogFile(".", name.attempt, name.rank, name.is_stderr)),
+              .times = std::make_unique<LogTimeline>(
+                  Open(LogTimesFile(".", name.attempt, name.rank, name.is_stderr)))};
+    if (!file.fd.valid()) return;  // It is tried again at the next look.
+    file.offset = Begin(file);
     known_.insert(name);
-    files_.push_back({.name = name, .offset = offset, .fd = std::move(fd)});
+    files_[name.attempt].push_back(std::move(file));
+  }
+
+  std::uint64_t Begin(const File& file) const {
+    for (const LogFrom& from : wish_.from) {
+      if (from.file == file.name) return from.offset;
+    }
+    const LogSelection& selection = wish_.selection;
+    std::uint64_t begin = 0;
+    if (selection.since_us != 0) {
+      const std::uint64_t since = file.times->FirstSince(selection.since_us);
+      begin = LineFrom(file.fd.get(), std::min(since, SizeOf(file.fd.get())));
+    }
+    if (selection.tail_lines == 0) return begin;
+    return std::max(begin, LastLinesBegin(file.fd.get(), selection.tail_lines));
   }
 
   std::optional<LogBytes> Read(File& file, std::size_t most) {
+    MaybeSkip(file);
+    if (file.skip_to > file.offset) most = std::min(kSkipMost, file.skip_to - file.offset);
     buffer_.resize(most);
-    ssize_t n = 0;
-    do {
-      n = pread(file.fd.get(), buffer_.data(), most, static_cast<off_t>(file.offset));
-    } while (n < 0 && errno == EINTR);
-    if (n <= 0) return std::nullopt;
-    LogBytes bytes{.file = file.name,
-                   .offset = file.offset,
-                   .data = buffer_.substr(0, static_cast<std::size_t>(n))};
-    file.offset += static_cast<std::uint64_t>(n);
-    return bytes;
+    const std::string_view bytes = ReadAt(file.fd.get(), file.offset, buffer_);
+    if (bytes.empty()) return std::nullopt;
+    LogBytes piece{.file = file.name, .offset = file.offset};
+    file.offset += bytes.size();
+    if (file.skip_to >= file.offset) {
+      piece.skip = true;
+      piece.offset = file.offset;
+      piece.skipped_lines =
+          static_cast<std::uint64_t>(std::count(bytes.begin(), bytes.end(), '\n'));
+      return piece;
+    }
+    piece.times = file.times->Between(piece.offset, file.offset);
+    piece.data = bytes;
+    return piece;
+  }
+
+  // A reader that is too slow for the file goes on near its end.
+  void MaybeSkip(File& file) const {
+    const std::uint64_t behind = wish_.selection.behind_bytes;
+    if (behind == 0 || file.skip_to > file.offset) return;
+    const std::uint64_t end = SizeOf(file.fd.get());
+    if (end <= file.offset || end - file.offset <= behind) return;
+    file.skip_to = LineFrom(file.fd.get(), end - behind / 4);
   }
 
   const std::string job_logs_;
   const LogWish wish_;
-  std::vector<File> files_;
+  std::map<AttemptNumber, std::vector<File>> files_;
   std::set<LogName> known_;
-  std::size_t at_ = 0;  // Whose turn it is.
+  AttemptNumber attempt_ = 0;  // Those before were given whole: they have ended.
+  std::size_t turn_ = 0, pieces_ = 0;
   std::string buffer_;
 };
 

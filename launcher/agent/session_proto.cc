@@ -25,7 +25,12 @@ LogWish FromProto(const v1::LogWanted& message) {
                .last_attempt = message.last_attempt(),
                .first_rank = message.first_rank(),
                .last_rank = message.last_rank(),
-               .ranks = {message.ranks().begin(), message.ranks().end()}};
+               .ranks = {message.ranks().begin(), message.ranks().end()},
+               .selection = {.no_stdout = message.selection().no_stdout(),
+                             .no_stderr = message.selection().no_stderr(),
+                             .tail_lines = message.selection().tail_lines(),
+                             .since_us = message.selection().since_us(),
+                             .behind_bytes = message.selection().behind_bytes()}};
   for (const v1::LogFrom& from : message.from()) {
     wish.from.push_back(
         {.file = {.attempt = from.attempt(), .rank = from.rank(), .is_stderr = from.is_stderr()},

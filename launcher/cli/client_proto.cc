@@ -1,5 +1,7 @@
 #include "launcher/cli/client_proto.h"
 
+#include <algorithm>
+
 namespace muster {
 namespace {
 
@@ -100,7 +102,29 @@ v1::LogsRequest ToProto(const LogsRequest& request) {
   message.set_all_attempts(request.all_attempts);
   for (const std::uint32_t rank : request.ranks) message.add_ranks(rank);
   message.set_follow(request.follow);
+  for (const NodeName& node : request.nodes) message.add_nodes(node);
+  v1::LogSelection* selection = message.mutable_selection();
+  selection->set_no_stdout(request.selection.no_stdout);
+  selection->set_no_stderr(request.selection.no_stderr);
+  selection->set_tail_lines(request.selection.tail_lines);
+  selection->set_since_us(request.selection.since_us);
+  selection->set_behind_bytes(request.selection.behind_bytes);
   return message;
+}
+
+LogPiece FromProto(v1::LogChunk&& message) {
+  LogPiece piece{.attempt = message.attempt(),
+                 .rank = message.rank(),
+                 .is_stderr = message.is_stderr(),
+                 .offset = message.offset(),
+                 .data = std::move(*message.mutable_data()),
+                 .node = std::move(*message.mutable_node()),
+                 .skip = message.skip(),
+                 .skipped_lines = message.skipped_lines()};
+  for (int i = 0; i < std::min(message.time_at_size(), message.time_us_size()); ++i) {
+    piece.times.push_back({message.offset() + message.time_at(i), message.time_us(i)});
+  }
+  return piece;
 }
 
 JobView FromProto(const v1::Job& message) {

@@ -10,6 +10,7 @@ v1::SubmitRequest ToProto(const JobRequest& request);
 v1::LogsRequest ToProto(const LogsRequest& request);
 
 JobView FromProto(const v1::Job& message);
+LogPiece FromProto(v1::LogChunk&& message);
 ProgressView FromProto(const v1::Progress& message);
 StoryLine FromProto(const v1::StoryLine& message, JobId job);
 ClusterNode FromProto(const v1::Node& message);

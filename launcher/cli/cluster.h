@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "runtime/base/log_times.h"
 #include "runtime/base/statuses.h"
 
 namespace muster {
@@ -43,7 +44,9 @@ struct LogsRequest {
   std::optional<AttemptNumber> attempt;  // Without: the newest; with follow, those after it too.
   bool all_attempts = false;
   std::vector<std::uint32_t> ranks;  // Empty: all.
+  std::vector<NodeName> nodes;       // Empty: all.
   bool follow = false;               // Until the job ended.
+  LogSelection selection;
 };
 
 // ---- being told ---------------------------------------------------------------------------------
@@ -106,6 +109,11 @@ struct LogPiece {
   bool is_stderr = false;
   std::uint64_t offset = 0;
   std::string data;
+  NodeName node;
+  std::vector<LogTime> times;  // When the data was written, from which offset on.
+  // Without data: these lines before `offset` were left out.
+  bool skip = false;
+  std::uint64_t skipped_lines = 0;
 };
 
 struct ClusterNode {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "launcher/cli/duration.h"
 #include "launcher/cli/exit_status.h"
 #include "launcher/cli/mistakes.h"
 #include "launcher/cli/mpirun_line.h"
@@ -170,9 +171,24 @@ class CommandLine {
   void Logs(CLI::App& app, LogsCommand& logs) {
     AddJob(app, logs.job);
     app.add_flag("-f,--follow", logs.follow, "Go on until the job ended");
-    app.add_option("--rank", logs.rank, "Only this rank")->check(CLI::NonNegativeNumber);
+    AddShowOptions(app, logs.show, /*of_run=*/false);
     app.add_option("--attempt", logs.attempt, "Only this attempt (all)")
         ->check(CLI::NonNegativeNumber);
+    app.add_option("--tail", logs.tail_lines,
+                   "Only the last lines of each rank, of the newest attempt")
+        ->type_name("LINES")
+        ->check(CLI::PositiveNumber);
+    app.add_option_function<std::string>(
+           "--since",
+           [&logs](const std::string& text) {
+             logs.since_ms = static_cast<std::uint64_t>(ParseDuration(text)->count());
+           },
+           "Begin with what was written this long ago, such as 10m")
+        ->type_name("TIME")
+        ->check([](const std::string& text) {
+          const auto length = ParseDuration(text);
+          return length.ok() ? std::string() : length.status().message();
+        });
   }
   void Events(CLI::App& app, EventsCommand& events) {
     AddJob(app, events.job);

@@ -11,6 +11,7 @@
 
 #include "launcher/cli/job_file.h"
 #include "launcher/cli/shape.h"
+#include "launcher/cli/show_options.h"
 
 namespace muster {
 
@@ -26,6 +27,7 @@ enum class SlotFill : std::uint8_t { kNone, kCpus, kGpus, kGpusOrCpus };
 struct RunCommand {
   Common common;
   JobFile job;
+  ShowOptions show;
   std::uint32_t slots = 0;  // Of each node of a private cluster; 0: as many as ranks per node.
   bool detach = false;
   // Of other launchers' command lines.
@@ -62,8 +64,10 @@ struct WaitCommand {
 struct LogsCommand {
   Common common;
   std::string job;
-  std::int64_t rank = -1;     // -1: all.
-  std::int64_t attempt = -1;  // -1: all, in order.
+  ShowOptions show;
+  std::int64_t attempt = -1;     // -1: all, in order; with tail_lines the newest.
+  std::uint64_t tail_lines = 0;  // 0: all.
+  std::uint64_t since_ms = 0;    // How long ago; 0: all.
   bool follow = false;
 };
 struct EventsCommand {

@@ -309,15 +309,6 @@ std::string EndJson(const JobView& job, int exit) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-std::string LogJson(const LogPiece& piece) {
-  const Json json = {{"attempt", piece.attempt},
-                     {"rank", piece.rank},
-                     {"stream", piece.is_stderr ? "stderr" : "stdout"},
-                     {"offset", piece.offset},
-                     {"data", piece.data}};
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-}
-
 std::string PlanJson(const std::string& name, bool now, const std::string& sentence) {
   return Dump({{"name", name}, {"starts_now", now}, {"fit", sentence}});
 }

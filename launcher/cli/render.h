@@ -35,9 +35,6 @@ std::string NodesJson(const std::vector<ClusterNode>& nodes);
 // command leaves with; 2 from a program and 2 from muster differ by their source.  One line.
 std::string EndJson(const JobView& job, int exit);
 
-// One line a piece: {"attempt", "rank", "stream", "offset", "data"}.
-std::string LogJson(const LogPiece& piece);
-
 std::string PlanJson(const std::string& name, bool now, const std::string& sentence);
 
 // A failure before there was a job, or without one.

@@ -126,6 +126,7 @@ void AddRunOptions(CLI::App& app, RunCommand& run) {
   AddDuration(app, "--grace", run.job.grace_ms, "Between asking ranks to stop and killing (30s)");
   AddDuration(app, "--time-limit", run.job.time_limit_ms, "End the job after this long (never)");
   app.add_option("--name", run.job.name, "The job's name (the program's)")->check(CheckName);
+  AddShowOptions(app, run.show, /*of_run=*/true);
   app.add_flag("--detach", run.detach, "Print the job's number and leave it running");
 }
 

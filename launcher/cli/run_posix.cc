@@ -50,15 +50,21 @@ constexpr int kExitBrokenPipe = 128 + SIGPIPE;
 // Prints what ranks wrote, on the thread of the log stream.
 class Printer {
  public:
-  explicit Printer(std::function<std::size_t()> count_ranks)
-      : count_ranks_(std::move(count_ranks)) {}
+  // `format`: asked for once there is something to print.
+  explicit Printer(std::function<OutputFormat()> format) : format_(std::move(format)) {}
 
   // False when nobody reads any more.
   bool Put(const LogPiece& piece) {
-    if (!lines_) lines_.emplace(/*prefix=*/count_ranks_() > 1);
-    const std::string text = lines_->Take(piece.rank, piece.is_stderr, piece.data);
-    return WriteOut(piece.is_stderr ? STDERR_FILENO : STDOUT_FILENO, text).ok();
+    if (!lines_) lines_.emplace(format_());
+    const std::string text = lines_->Take(piece);
+    writing_ = true;
+    const bool open = WriteOut(piece.is_stderr ? STDERR_FILENO : STDOUT_FILENO, text).ok();
+    writing_ = false;
+    ++pieces_;
+    return open;
   }
+  // Whether it has printed since the last call, or waits for whoever reads what it prints.
+  bool GoesOn() { return writing_ || std::exchange(seen_, pieces_.load()) != pieces_; }
   void Flush() {
     if (!lines_) return;
     Print(lines_->FlushAll(false));
@@ -66,8 +72,11 @@ class Printer {
   }
 
  private:
-  std::function<std::size_t()> count_ranks_;
+  const std::function<OutputFormat()> format_;
   std::optional<OutputLines> lines_;
+  std::atomic<bool> writing_ = false;
+  std::atomic<std::uint64_t> pieces_ = 0;
+  std::uint64_t seen_ = 0;
 };
 
 class Run {
@@ -185,13 +194,24 @@ class Run {
       for (RunNews& news : inbox_.Take()) {
         std::visit([this](auto& n) { On(n); }, news);
       }
-      if (job_ended_ && !logs_ended_ && RealClock().Now() >= logs_until_) {
-        Complain("muster: not all of the output came in time; see the log files\n");
-        logs_ended_ = true;
-      }
+      if (job_ended_ && !logs_ended_ && RealClock().Now() >= logs_until_) AwaitLogs();
       if (job_ended_ && logs_ended_) Finish();
     }
     return *exit_;
+  }
+
+  // The log files are the buffer: a slow reader of ours is waited for, and holds up nobody else.
+  void AwaitLogs() {
+    if (printer_.GoesOn()) {
+      logs_until_ = RealClock().Now() + kLogPatience;
+      return;
+    }
+    GiveUpLogs("not all of the output came in time");
+  }
+
+  void GiveUpLogs(const std::string& why) {
+    Complain("muster: " + why + "; see the log files\n");
+    logs_given_up_ = logs_ended_ = true;
   }
 
   int PollTimeout() const {
@@ -220,16 +240,21 @@ class Run {
           if (const auto* view = std::get_if<JobView>(&news)) inbox_.Push(*view);
         },
         [this](const Status& how) { inbox_.Push(WatchEnded{how}); });
-    logs_ = client_->Logs(
-        {.job = job_,
-         .all_attempts = true,
-         .ranks =
-             RanksWith(command_.local_ranks, {command_.job.nodes, command_.job.ranks_per_node}),
-         .follow = true},
-        [this](const LogPiece& piece) {
-          if (!printer_.Put(piece)) inbox_.Push(OutputClosed{});
-        },
-        [this](const Status& how) { inbox_.Push(LogsEnded{how}); });
+    LogsRequest request = RequestOf(command_.show, job_, IsTerminal(STDOUT_FILENO));
+    logs_ended_ = request.selection.no_stdout && request.selection.no_stderr;
+    request.all_attempts = request.follow = true;
+    if (!command_.local_ranks.empty()) {
+      request.ranks =
+          RanksWith(command_.local_ranks, {command_.job.nodes, command_.job.ranks_per_node});
+    }
+    if (!logs_ended_) {
+      logs_ = client_->Logs(
+          request,
+          [this](const LogPiece& piece) {
+            if (!printer_.Put(piece)) inbox_.Push(OutputClosed{});
+          },
+          [this](const Status& how) { inbox_.Push(LogsEnded{how}); });
+    }
     if (stops_asked_ > 0) CancelJob();
   }
 
@@ -284,6 +309,7 @@ class Run {
   }
 
   void AskToStop(int exit_after) {
+    if (job_ended_ && !logs_ended_) return GiveUpLogs("the rest of the output was not printed");
     if (stops_asked_++ == 0) exit_after_stop_ = exit_after;
     if (job_ != 0) CancelJob();
   }
@@ -298,7 +324,7 @@ class Run {
   }
 
   void Finish() {
-    if (!output_closed_) printer_.Flush();
+    if (!output_closed_ && !logs_given_up_) printer_.Flush();
     const bool by_us = stops_asked_ > 0 && view_.end == JobView::End::kCancelled;
     exit_ = by_us ? exit_after_stop_ : view_.exit_code;
     const TimePoint began = started_ == TimePoint() ? ended_ : started_;
@@ -319,18 +345,15 @@ class Run {
   JobId job_ = 0;
   JobView view_;
   TimePoint started_, ended_, logs_until_;
-  bool job_ended_ = false, logs_ended_ = false, output_closed_ = false;
+  bool job_ended_ = false, logs_ended_ = false, output_closed_ = false, logs_given_up_ = false;
   int stops_asked_ = 0;
   int exit_after_stop_ = kExitInterrupted;
   std::optional<int> exit_;
   std::optional<ClusterClient> client_;
   Printer printer_{[this] {
     const auto view = client_->Get(job_);
-    std::size_t ranks = 0;
-    if (view.ok()) {
-      for (const MemberView& member : view->members) ranks += member.slots.size();
-    }
-    return ranks;
+    return FormatOf(command_.show, job_, view.ok() ? RanksOf(*view) : 0, IsTerminal(STDOUT_FILENO),
+                    UtcOffsetSeconds());
   }};
   std::unique_ptr<ClientStream> attach_, watch_, logs_;
   std::thread submitter_;

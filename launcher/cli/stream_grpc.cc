@@ -159,11 +159,7 @@ std::unique_ptr<ClientStream> MakeLogs(ClientChannel channel, const LogsRequest&
       went();
       (*had)[{chunk.attempt(), chunk.rank(), chunk.is_stderr()}] =
           chunk.offset() + chunk.data().size();
-      on_piece({.attempt = chunk.attempt(),
-                .rank = chunk.rank(),
-                .is_stderr = chunk.is_stderr(),
-                .offset = chunk.offset(),
-                .data = std::move(*chunk.mutable_data())});
+      on_piece(FromProto(std::move(chunk)));
     }
     return reader->Finish();
   };

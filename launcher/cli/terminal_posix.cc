@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <ctime>
 
 #include "launcher/cli/exit_status.h"
 #include "launcher/cli/render.h"
@@ -31,6 +32,18 @@ void Print(const std::string& text) {
 
 void Complain(const std::string& text) {
   if (!WriteOut(STDERR_FILENO, text).ok()) return;
+}
+
+bool IsTerminal(int fd) {
+  return isatty(fd) == 1;
+}
+
+std::int64_t UtcOffsetSeconds() {
+  const std::time_t now = std::chrono::system_clock::to_time_t(
+      std::chrono::floor<std::chrono::seconds>(RealClock().Wall()));
+  std::tm parts{};
+  localtime_r(&now, &parts);
+  return parts.tm_gmtoff;
 }
 
 int Fail(const Status& failure, bool json) {

@@ -16,6 +16,10 @@ Status WriteOut(int fd, std::string_view bytes);
 void Print(const std::string& text);     // To stdout.
 void Complain(const std::string& text);  // To stderr.
 
+bool IsTerminal(int fd);
+// Of the caller's time zone, now.
+std::int64_t UtcOffsetSeconds();
+
 // Says what failed, as text or JSON, and returns the exit status for it.
 int Fail(const Status& failure, bool json);
 int Fail(const Status& failure, bool json, int exit);

@@ -165,33 +165,40 @@ int Do(const WaitCommand& wait) {
 
 int Do(const LogsCommand& logs) {
   return WithJob(logs.common, logs.job, [&](ClusterClient& client, JobId job) {
-    LogsRequest request = {.job = job, .follow = logs.follow};
-    if (logs.rank >= 0) request.ranks = {static_cast<std::uint32_t>(logs.rank)};
-    if (logs.attempt >= 0) request.attempt = static_cast<AttemptNumber>(logs.attempt);
-    request.all_attempts = logs.attempt < 0;
     const auto view = client.Get(job);
     if (!view.ok()) return Fail(view.status(), logs.common.json);
-    std::size_t ranks = 0;
-    for (const MemberView& member : view->members) ranks += member.slots.size();
-    // Not yet placed: it may be any number.
-    OutputLines lines(/*prefix=*/logs.rank < 0 && ranks != 1);
+    const std::size_t ranks = RanksOf(*view);  // 0: not yet placed, it may be any number.
+    if (const Status known = CheckRanks(logs.show, *view); !known.ok()) {
+      return Fail(known, logs.common.json);
+    }
+    const bool terminal = IsTerminal(STDOUT_FILENO);
+    LogsRequest request = RequestOf(logs.show, job, terminal && logs.follow);
+    request.follow = logs.follow;
+    if (logs.attempt >= 0) request.attempt = static_cast<AttemptNumber>(logs.attempt);
+    request.all_attempts = logs.attempt < 0 && logs.tail_lines == 0;
+    request.selection.tail_lines = logs.tail_lines;
+    if (logs.since_ms > 0) {
+      const WallTime since = RealClock().Wall() - std::chrono::milliseconds(logs.since_ms);
+      request.selection.since_us =
+          std::chrono::duration_cast<std::chrono::microseconds>(since.time_since_epoch()).count();
+    }
+    OutputFormat format = FormatOf(logs.show, job, ranks, terminal, UtcOffsetSeconds());
+    if (logs.common.json) format.prefix = Prefix::kJson;
+    OutputLines lines(format);
     bool open = true;
     std::unique_ptr<ClientStream> stream = client.Logs(
         request,
         [&](const LogPiece& piece) {
           if (!open) return;
-          const std::string text = logs.common.json
-                                       ? LogJson(piece)
-                                       : lines.Take(piece.rank, piece.is_stderr, piece.data);
           const bool to_stdout = logs.common.json || !piece.is_stderr;
-          open = WriteOut(to_stdout ? STDOUT_FILENO : STDERR_FILENO, text).ok();
+          open = WriteOut(to_stdout ? STDOUT_FILENO : STDERR_FILENO, lines.Take(piece)).ok();
           if (!open) stream->Cancel();
         },
         [](const Status&) {});
     const Status ended = stream->Wait();
     if (!open) return kExitOk;
     Print(lines.FlushAll(false));
-    Complain(lines.FlushAll(true));
+    logs.common.json ? Print(lines.FlushAll(true)) : Complain(lines.FlushAll(true));
     if (ended.ok()) return kExitOk;
     // What a lost node holds is missing: no bug of ours.
     const bool missing = ended.code() == Code::kDataLoss;

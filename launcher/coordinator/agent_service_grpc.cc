@@ -151,7 +151,9 @@ void PushStream::OnReadDone(bool ok) {
   const auto reader = relays_.Find(want_, node_);
   LogsStream::Room room = LogsStream::Room::kGone;
   // Once pushed, `resume` may run at any moment and reads into in_.
-  if (reader) room = reader->Push(std::move(in_), [self = shared_from_this()] { self->ReadOn(); });
+  if (reader) {
+    room = reader->Push(node_, std::move(in_), [self = shared_from_this()] { self->ReadOn(); });
+  }
   if (room == LogsStream::Room::kMore) ReadOn();
   if (room == LogsStream::Room::kGone) {
     FinishOnce(Status(Code::kNotFound, "nobody wants these logs any more"));

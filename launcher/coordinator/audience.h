@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "launcher/coordinator/state.h"
+#include "runtime/base/log_times.h"
 #include "runtime/base/result.h"
 
 namespace muster {
@@ -51,6 +52,7 @@ struct LogWant {
   std::vector<std::uint32_t> ranks;             // Of them these; empty: all.
   std::vector<LogOffset> from;
   bool follow = false;  // Until EnoughLogs.
+  LogSelection selection;
 };
 
 // ---- listeners ----------------------------------------------------------------------------------

@@ -130,7 +130,8 @@ void LogsStream::Expect(std::uint64_t want, const NodeName& node) {
   relays_.Expect(want, node, weak_from_this());
 }
 
-LogsStream::Room LogsStream::Push(v1::PushedLog pushed, std::function<void()> resume) {
+LogsStream::Room LogsStream::Push(const NodeName& node, v1::PushedLog pushed,
+                                  std::function<void()> resume) {
   const MutexLock lock(mutex_);
   if (!open()) return Room::kGone;
   std::uint64_t& next = offsets_[{pushed.attempt(), pushed.rank(), pushed.is_stderr()}];
@@ -140,7 +141,15 @@ LogsStream::Room LogsStream::Push(v1::PushedLog pushed, std::function<void()> re
     v1::LogChunk& chunk = chunks_.emplace_back();
     chunk.set_attempt(pushed.attempt());
     chunk.set_rank(pushed.rank());
+    chunk.set_node(node);
     chunk.set_is_stderr(pushed.is_stderr());
+    chunk.set_skip(pushed.skip());
+    chunk.set_skipped_lines(pushed.skipped_lines());
+    for (int i = 0; i < std::min(pushed.time_at_size(), pushed.time_us_size()); ++i) {
+      const std::uint64_t at = std::max<std::uint64_t>(pushed.time_at(i), known) - known;
+      chunk.add_time_at(static_cast<std::uint32_t>(at));
+      chunk.add_time_us(pushed.time_us(i));
+    }
     chunk.set_offset(pushed.offset() + known);
     *chunk.mutable_data() = known == 0 ? std::move(*pushed.mutable_data())
                                        : pushed.data().substr(static_cast<std::size_t>(known));

@@ -81,7 +81,7 @@ class LogsStream final : public OutStream<grpc::ServerWriteReactor<v1::LogChunk>
 
   // The bytes of one agent; those that the reader has are left out.  After kWait push no more
   // until `resume` runs.
-  Room Push(v1::PushedLog pushed, std::function<void()> resume);
+  Room Push(const NodeName& node, v1::PushedLog pushed, std::function<void()> resume);
 
   std::vector<LogOffset> Offsets() const override;
   void Expect(std::uint64_t want, const NodeName& node) override;

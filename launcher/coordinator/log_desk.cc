@@ -1,6 +1,7 @@
 #include "launcher/coordinator/log_desk.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace muster {
 namespace {
@@ -18,6 +19,11 @@ bool Overlaps(const std::vector<std::uint32_t>& ranks, const Host& host) {
   });
 }
 
+bool IsAsked(const LogsAsked& asked, const NodeName& node) {
+  return asked.nodes.empty() ||
+         std::find(asked.nodes.begin(), asked.nodes.end(), node) != asked.nodes.end();
+}
+
 bool IsLost(const State& state, const NodeName& node) {
   const auto it = state.nodes.find(node);
   return it == state.nodes.end() || it->second.lost;
@@ -27,6 +33,7 @@ bool IsLost(const State& state, const NodeName& node) {
 
 void LogDesk::Ask(Want want, Reader& reader, std::vector<LogAction>* out) {
   want.want.id = next_want_++;
+  want.want.selection = reader.asked.selection;
   want.want.from = reader.reader->Offsets();
   reader.reader->Expect(want.want.id, want.node);
   out->push_back(AskNode{want.node, want.want});
@@ -39,7 +46,7 @@ void LogDesk::AskOldAttempts(const State& state, AttemptNumber first, AttemptNum
                              Reader& reader, std::vector<LogAction>* out) {
   if (first >= end) return;
   for (const auto& [name, node] : state.nodes) {
-    if (node.incarnation == 0) continue;
+    if (node.incarnation == 0 || !IsAsked(reader.asked, name)) continue;
     Ask({.node = name,
          .want = {.job = reader.asked.job,
                   .first_attempt = first,
@@ -53,7 +60,7 @@ void LogDesk::AskOldAttempts(const State& state, AttemptNumber first, AttemptNum
 void LogDesk::AskNewAttempt(const Job& job, Reader& reader, std::vector<LogAction>* out) {
   for (const Member& member : job.attempt->members) {
     const Host& host = member.host;
-    if (!Overlaps(reader.asked.ranks, host)) continue;
+    if (!Overlaps(reader.asked.ranks, host) || !IsAsked(reader.asked, host.node)) continue;
     const auto ranks = static_cast<std::uint32_t>(host.slots.size());
     Ask({.node = host.node,
          .want = {.job = job.id,
@@ -65,7 +72,19 @@ void LogDesk::AskNewAttempt(const Job& job, Reader& reader, std::vector<LogActio
                   .follow = reader.asked.follow && !Ended(job)}},
         reader, out);
   }
-  reader.next_attempt = job.attempt->number + 1;
+}
+
+void LogDesk::AskOn(const State& state, const Job& job, Reader& reader,
+                    std::vector<LogAction>* out) {
+  if (reader.all_asked || !reader.wants.empty() || !job.attempt) return;
+  const AttemptNumber newest = job.attempt->number;
+  if (reader.next_attempt < newest) {
+    AskOldAttempts(state, std::exchange(reader.next_attempt, newest), newest, reader, out);
+  }
+  if (reader.next_attempt > newest || !reader.wants.empty()) return;
+  AskNewAttempt(job, reader, out);
+  reader.next_attempt = newest + 1;
+  reader.all_asked = !reader.asked.follow;
 }
 
 bool LogDesk::Settle(const State& state, Reader& reader, std::vector<LogAction>* out) {
@@ -75,11 +94,6 @@ bool LogDesk::Settle(const State& state, Reader& reader, std::vector<LogAction>*
     return true;
   }
   const Job& job = found->second;
-  const bool fixed = reader.asked.attempt.has_value();
-  if (job.attempt && !fixed && job.attempt->number >= reader.next_attempt.value_or(0) &&
-      (reader.asked.follow || !reader.next_attempt)) {
-    AskNewAttempt(job, reader, out);
-  }
   for (auto it = reader.wants.begin(); it != reader.wants.end();) {
     Want& want = it->second;
     const bool over = Ended(job) || (job.attempt && want.want.last_attempt < job.attempt->number);
@@ -95,7 +109,8 @@ bool LogDesk::Settle(const State& state, Reader& reader, std::vector<LogAction>*
       ++it;
     }
   }
-  const bool more = reader.asked.follow && !fixed && !Ended(job);
+  AskOn(state, job, reader, out);
+  const bool more = reader.asked.follow && !reader.all_asked && !Ended(job);
   if (!reader.wants.empty() || more) return false;
   reader.reader->End(reader.missing.empty()
                          ? Status()
@@ -118,13 +133,19 @@ std::vector<LogAction> LogDesk::Open(const State& state, ListenerId id, LogsAske
                                                  std::to_string(*a.attempt) + "; " + last));
     return out;
   }
+  for (const NodeName& node : a.nodes) {
+    if (state.nodes.contains(node)) continue;
+    made.reader->End(Status(Code::kNotFound, "there is no node '" + node + "' in this cluster"));
+    return out;
+  }
   if (a.attempt && *a.attempt == job.attempt->number) {
     AskNewAttempt(job, made, &out);
   } else if (a.attempt) {
     AskOldAttempts(state, *a.attempt, *a.attempt + 1, made, &out);
-  } else if (a.all_attempts && job.attempt) {
-    AskOldAttempts(state, 0, job.attempt->number, made, &out);
+  } else if (!a.all_attempts && job.attempt) {
+    made.next_attempt = job.attempt->number;
   }
+  made.all_asked = a.attempt.has_value();
   if (!Settle(state, made, &out)) readers_.emplace(id, std::move(made));
   return out;
 }

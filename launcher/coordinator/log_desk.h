@@ -21,7 +21,9 @@ struct LogsAsked {
   std::optional<AttemptNumber> attempt;
   bool all_attempts = false;
   std::vector<std::uint32_t> ranks;  // Empty: all.
+  std::vector<NodeName> nodes;       // Empty: all.
   bool follow = false;
+  LogSelection selection;
 };
 
 struct AskNode {
@@ -60,11 +62,14 @@ class LogDesk {
   struct Reader {
     LogsAsked asked;
     std::shared_ptr<LogReader> reader;
-    std::map<std::uint64_t, Want> wants;        // Open ones.
-    std::optional<AttemptNumber> next_attempt;  // Attempts below were asked for.
-    std::string missing;                        // The first node that could not answer.
+    std::map<std::uint64_t, Want> wants;  // Open ones.
+    AttemptNumber next_attempt = 0;       // Attempts below were asked for.
+    bool all_asked = false;
+    std::string missing;  // The first node that could not answer.
   };
 
+  // One attempt after the other, so that a rank's lines come in order.
+  void AskOn(const State& state, const Job& job, Reader& reader, std::vector<LogAction>* out);
   void AskNewAttempt(const Job& job, Reader& reader, std::vector<LogAction>* out);
   void AskOldAttempts(const State& state, AttemptNumber first, AttemptNumber end, Reader& reader,
                       std::vector<LogAction>* out);

@@ -173,7 +173,13 @@ LogsAsked FromProto(const v1::LogsRequest& message) {
   LogsAsked asked{.job = message.job(),
                   .all_attempts = message.all_attempts(),
                   .ranks = {message.ranks().begin(), message.ranks().end()},
-                  .follow = message.follow()};
+                  .nodes = {message.nodes().begin(), message.nodes().end()},
+                  .follow = message.follow(),
+                  .selection = {.no_stdout = message.selection().no_stdout(),
+                                .no_stderr = message.selection().no_stderr(),
+                                .tail_lines = message.selection().tail_lines(),
+                                .since_us = message.selection().since_us(),
+                                .behind_bytes = message.selection().behind_bytes()}};
   if (message.has_attempt()) asked.attempt = message.attempt();
   return asked;
 }
@@ -262,6 +268,12 @@ v1::LogWanted ToProto(const LogWant& want) {
   message.set_first_rank(want.first_rank);
   message.set_last_rank(want.last_rank);
   message.set_follow(want.follow);
+  v1::LogSelection* selection = message.mutable_selection();
+  selection->set_no_stdout(want.selection.no_stdout);
+  selection->set_no_stderr(want.selection.no_stderr);
+  selection->set_tail_lines(want.selection.tail_lines);
+  selection->set_since_us(want.selection.since_us);
+  selection->set_behind_bytes(want.selection.behind_bytes);
   for (const LogOffset& from : want.from) {
     v1::LogFrom* to = message.add_from();
     to->set_attempt(from.attempt);

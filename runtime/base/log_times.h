@@ -1,5 +1,6 @@
-// When what lies in a rank's log file was written: the form of the small file beside it.
+// When what lies in a rank's log file was written, and which part of it a reader asks for.
 //
+// The times have a small file of their own beside the log.
 // An entry for each burst, at fixed places, so that a reader can search: from `offset` on, until
 // the next entry's, the bytes came at `wall_us`.  Of entries with the same offset the last one
 // counts. The log itself stays byte for byte what the program wrote.  Pure; any thread.
@@ -27,5 +28,15 @@ inline std::vector<LogTime> DecodeLogTimes(std::string_view bytes) {
   if (!times.empty()) std::memcpy(times.data(), bytes.data(), times.size() * kLogTimeBytes);
   return times;
 }
+
+// What a reader of logs asks for, of each file.
+struct LogSelection {
+  bool no_stdout = false, no_stderr = false;
+  // Of a file that the reader has nothing of: its last lines, or what was written since; 0: all.
+  std::uint64_t tail_lines = 0;
+  std::int64_t since_us = 0;
+  std::uint64_t behind_bytes = 0;  // Further behind, it is read on near its end; 0: never.
+  bool operator==(const LogSelection&) const = default;
+};
 
 }  // namespace muster

@@ -127,7 +127,7 @@ TEST(CommandLine, GivesEachVerbHelpWithAnExample) {
 TEST(Logs, SelectsARankAndAnAttempt) {
   const auto logs = Get<LogsCommand>({"logs", "-f", "--rank", "3", "--attempt", "1", "7"});
   EXPECT_TRUE(logs.follow);
-  EXPECT_EQ(logs.rank, 3);
+  EXPECT_EQ(logs.show.ranks, std::vector<std::uint32_t>{3});
   EXPECT_EQ(logs.attempt, 1);
   EXPECT_EQ(logs.job, "7");
 }
