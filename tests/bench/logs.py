@@ -1,8 +1,9 @@
 """./dev bench logs: ranks that write lines as fast as they can, until all of it lies in their log files.
 
 Against `mpirun --output-filename DIR:nocopy` and `torchrun --redirects 3`, neither of which shows
-anything on screen, as `muster run --show-stream none`.  Each command starts from nothing and its whole
-time counts; so does the CPU of all that descends from it.  Two kinds of writers: `blocks` (seq: its
+anything on screen, as `muster run --show-stream none`.  Each command starts from nothing; its whole
+time counts and the CPU of all that descends from it, and both once more without what the same launch of
+`true` costs.  Two kinds of writers: `blocks` (seq: its
 lines leave 8 KiB at a time, as those of a program whose stdout is no terminal do) and `flushed` (a
 write for each line, as loggers do).  In turn, medians of --runs.  --folder: where the logs lie.
 """
@@ -20,8 +21,8 @@ import tempfile
 import time
 
 from common import BIN, Table, in_turn
+from torchrun import ENTRY, PYTHON, Torchrun
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 PR_SET_CHILD_SUBREAPER = 36
 LINE = b"%s\n" % (b"a line that leaves as soon as it is whole, as those of loggers do " * 2)[:99]
 FLUSHED = f"import os, sys\nfor _ in range(int(sys.argv[1])): os.write(1, {LINE!r})\n"
@@ -62,7 +63,10 @@ class Bench:
     def __init__(self, folder, ranks, environment):
         self.folder, self.ranks, self.environment = folder, ranks, environment
 
-    def muster(self, program, size):
+    def sides(self):
+        return [self.muster, self.mpirun, self.torchrun]
+
+    def muster(self, program, _):
         state = tempfile.mkdtemp(prefix="state-", dir=self.folder)
         result = cost([os.path.join(BIN, "muster"), "run", "-N", "1", "--ranks-per-node",
                        str(self.ranks), "--show-stream", "none", "--", *program],
@@ -78,10 +82,9 @@ class Bench:
 
     def torchrun(self, program, size):
         logs = tempfile.mkdtemp(prefix="torchrun-", dir=self.folder)
-        result = cost([sys.executable, os.path.join(HERE, "torchrun.py"), "--nnodes", "1",
-                       "--nproc_per_node", str(self.ranks), "--master_addr", "127.0.0.1",
-                       "--redirects", "3", "--log_dir", logs, "--no_python", *program],
-                      self.environment)
+        result = cost([PYTHON, "-c", ENTRY, "--nnodes=1", f"--nproc_per_node={self.ranks}",
+                       "--master_addr=127.0.0.1", "--monitor_interval=0.1", "--redirects=3",
+                       f"--log_dir={logs}", "--no_python", *program], self.environment)
         return self.measured(result, logs, size)
 
     @staticmethod
@@ -95,20 +98,23 @@ class Bench:
         return result
 
 
-def compare(table, bench, case, program, size, runs):
-    sides = [bench.muster, bench.mpirun, bench.torchrun]
-    muster, *others = in_turn(runs, [functools.partial(side, program, size) for side in sides])
+def compare(table, bench, launches, case, program, size, runs):
+    sides = bench.sides()
+    whole = in_turn(runs, [functools.partial(side, program, size) for side in sides])
     gib = size / (1 << 30)
-    names = ["mpirun --output-filename", "torchrun --redirects"]
     for index, unit, what in ((0, "s", "wall"), (1, "CPU s/GiB", "CPU")):
         scale = gib if index else 1
-        values = [[result[index] / scale for result in side] for side in [muster, *others]]
-        better = min((1, 2), key=lambda side: statistics.median(values[side]))
-        for side in (1, 2):
-            table.add(f"{case} {what}", unit, values[0], values[side], names[side - 1],
-                      asked=1.0 if side == better else None,
-                      mib_per_s=round(size / (1 << 20) / statistics.median(
-                          [result[0] for result in muster])))
+        values = [[result[index] / scale for result in side] for side in whole]
+        add(table, f"{case}, {what}", unit, values)
+        net = [[value - statistics.median(launch[index] for launch in launches[side]) / scale
+                for value in values[side]] for side in range(3)]
+        add(table, f"{case}, {what} less its launch", unit, net)
+
+
+def add(table, case, unit, values):
+    better = min((1, 2), key=lambda side: statistics.median(values[side]))
+    for side, name in ((1, "mpirun --output-filename"), (2, "torchrun --redirects")):
+        table.add(case, unit, values[0], values[side], name, asked=1.0 if side == better else None)
 
 
 def main():
@@ -118,6 +124,8 @@ def main():
     parser.add_argument("--mib", type=int, default=64, help="of each rank")
     parser.add_argument("--folder", default=tempfile.gettempdir())
     options = parser.parse_args()
+    if missing := Torchrun.missing():
+        sys.exit(f"bench logs: needs {missing} for torchrun")
     folder = tempfile.mkdtemp(prefix="muster-bench-", dir=options.folder)
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith("MUSTER_")}
@@ -128,13 +136,15 @@ def main():
     print(f"{options.ranks} ranks of {options.mib} MiB, logs below {folder}; load "
           f"{os.getloadavg()[0]:.1f}")
     try:
+        launches = in_turn(options.runs,
+                           [functools.partial(side, ["true"], 0) for side in bench.sides()])
         lines = options.mib * (1 << 20) // 10
         first = 100_000_000
-        compare(table, bench, f"{options.ranks} ranks, blocks",
+        compare(table, bench, launches, f"{options.ranks} ranks, blocks",
                 ["seq", str(first), str(first + lines - 1)], options.ranks * lines * 10,
                 options.runs)
         lines = options.mib * (1 << 20) // 8 // len(LINE)  # Each costs a hundred times as much.
-        compare(table, bench, f"{options.ranks} ranks, flushed",
+        compare(table, bench, launches, f"{options.ranks} ranks, flushed",
                 [sys.executable, "-S", "-c", FLUSHED, str(lines)],
                 options.ranks * lines * len(LINE), options.runs)
     finally:
