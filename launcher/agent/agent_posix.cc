@@ -113,8 +113,9 @@ class Agent {
     session.order = [this](Incarnation incarnation, Order order) {
       inbox_.Push(OrderArrived{incarnation, std::move(order)});
     };
-    session.open_logs = [paths = config_.host.paths](const LogWish& wish) {
-      return OpenLogFiles(paths.JobLogs(wish.job), wish);
+    session.open_logs = [paths = config_.host.paths,
+                         node = config_.host.node](const LogWish& wish) {
+      return OpenLogFiles(paths.JobLogs(wish.job), node, wish);
     };
     session_ = std::make_unique<AgentSession>(std::move(session));
   }

@@ -35,8 +35,8 @@ std::optional<LogName> ParseName(AttemptNumber attempt, const std::string& name)
 
 class LogFiles final : public LogSource {
  public:
-  LogFiles(std::string job_logs, LogWish wish)
-      : job_logs_(std::move(job_logs)), wish_(std::move(wish)) {}
+  LogFiles(std::string job_logs, NodeName node, LogWish wish)
+      : job_logs_(std::move(job_logs)), node_(std::move(node)), wish_(std::move(wish)) {}
 
   // Attempt by attempt: a rank's lines come in order.  Within one in turn, so that no file holds up
   // the others; all of a file that is far behind is one turn per piece.
@@ -78,7 +78,7 @@ class LogFiles final : public LogSource {
         const auto name =
             ParseName(static_cast<AttemptNumber>(*attempt), file.path().filename().string());
         if (!name || !Wants(wish_, *name) || known_.contains(*name)) continue;
-        Add(*name);
+        OfAnother(*name) ? void(known_.insert(*name)) : Add(*name);
       }
     }
   }
@@ -93,12 +93,28 @@ class LogFiles final : public LogSource {
         static_cast<int>(syscall(SYS_openat2, folder.get(), path.c_str(), &how, sizeof how)));
   }
 
+  // The nodes of an embedded cluster have one folder.
+  bool OfAnother(const LogName& name) const {
+    std::error_code ignored;
+    bool of_another = false;
+    const std::string all = LogTimesFolder(job_logs_, name.attempt);
+    for (const auto& folder : std::filesystem::directory_iterator(all, ignored)) {
+      const NodeName node = folder.path().filename().string();
+      const std::string times =
+          LogTimesFile(job_logs_, name.attempt, node, name.rank, name.is_stderr);
+      if (!std::filesystem::exists(times, ignored)) continue;
+      if (node == node_) return false;
+      of_another = true;
+    }
+    return of_another;
+  }
+
   void Add(const LogName& name) {
     // Relative to the folder of the job.
     File file{.name = name,
               .fd = Open(LogFile(".", name.attempt, name.rank, name.is_stderr)),
               .times = std::make_unique<LogTimeline>(
-                  Open(LogTimesFile(".", name.attempt, name.rank, name.is_stderr)))};
+                  Open(LogTimesFile(".", name.attempt, node_, name.rank, name.is_stderr)))};
     if (!file.fd.valid()) return;  // It is tried again at the next look.
     file.offset = Begin(file);
     known_.insert(name);
@@ -149,6 +165,7 @@ class LogFiles final : public LogSource {
   }
 
   const std::string job_logs_;
+  const NodeName node_;
   const LogWish wish_;
   std::map<AttemptNumber, std::vector<File>> files_;
   std::set<LogName> known_;
@@ -159,8 +176,9 @@ class LogFiles final : public LogSource {
 
 }  // namespace
 
-std::unique_ptr<LogSource> OpenLogFiles(const std::string& job_logs, LogWish wish) {
-  return std::make_unique<LogFiles>(job_logs, std::move(wish));
+std::unique_ptr<LogSource> OpenLogFiles(const std::string& job_logs, const NodeName& node,
+                                        LogWish wish) {
+  return std::make_unique<LogFiles>(job_logs, node, std::move(wish));
 }
 
 }  // namespace muster

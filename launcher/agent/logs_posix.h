@@ -9,6 +9,8 @@
 namespace muster {
 
 // `job_logs`: ClusterPaths::JobLogs().  A folder or file that is not there yet is simply empty.
-std::unique_ptr<LogSource> OpenLogFiles(const std::string& job_logs, LogWish wish);
+// What another node wrote there (an embedded one) is left to its agent.
+std::unique_ptr<LogSource> OpenLogFiles(const std::string& job_logs, const NodeName& node,
+                                        LogWish wish);
 
 }  // namespace muster

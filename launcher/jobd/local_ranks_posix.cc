@@ -72,10 +72,10 @@ Cause LaunchCause(const NodeName& node, const std::string& text) {
   return {.kind = CauseKind::kLaunch, .node = node, .text = "node " + node + ": " + text};
 }
 
-LogTarget Target(const std::string& logs, AttemptNumber attempt, std::uint32_t rank,
-                 bool is_stderr) {
+LogTarget Target(const std::string& logs, AttemptNumber attempt, const NodeName& node,
+                 std::uint32_t rank, bool is_stderr) {
   return {.path = LogFile(logs, attempt, rank, is_stderr),
-          .times_path = LogTimesFile(logs, attempt, rank, is_stderr),
+          .times_path = LogTimesFile(logs, attempt, node, rank, is_stderr),
           .name = "rank " + std::to_string(rank) + (is_stderr ? "'s stderr" : "'s stdout")};
 }
 
@@ -116,10 +116,10 @@ Cause LocalRanks::Prepare(const StartAttempt& order) {
   for (std::uint32_t local = 0; local < host.slots.size(); ++local) {
     const std::uint32_t number = host.first_rank + local;
     Rank rank{.record = {.rank = number}};
-    const LogTarget err_log = Target(logs, order.attempt, number, /*is_stderr=*/true);
+    const LogTarget err_log = Target(logs, order.attempt, node_, number, /*is_stderr=*/true);
     rank.err_path = err_log.path;
     Result<UniqueFd> out =
-        drain_.Add(Target(logs, order.attempt, number, /*is_stderr=*/false), kOutPipeBytes);
+        drain_.Add(Target(logs, order.attempt, node_, number, /*is_stderr=*/false), kOutPipeBytes);
     Result<UniqueFd> err = drain_.Add(err_log, kErrPipeBytes);
     if (!out.ok()) return LaunchCause(node_, out.status().message());
     if (!err.ok()) return LaunchCause(node_, err.status().message());

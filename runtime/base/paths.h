@@ -8,7 +8,8 @@
 //     agents/NODE/daemons/ID/jobd.log    what the jobd says
 //     agents/NODE/daemons/ID/own/status  written by the jobd (D3); the folder is the owner's
 //     logs/JOB/ATTEMPT/RANK.out          and RANK.err; never removed by a restart
-//     logs/JOB/ATTEMPT/times/RANK.out    and RANK.err: when it was written (log_times.h)
+//     logs/JOB/ATTEMPT/times/NODE/RANK.out    and RANK.err: when it was written (log_times.h),
+//     where
 //   RUNTIME/ ${XDG_RUNTIME_DIR:-/tmp}/muster-UID/SHORTID
 //     NODE/ID.sock                 where the jobd listens for its agent
 //   /dev/shm/muster-SHORTID-NODE-ID/    PMIx servers, session files and shared memory of MPI
@@ -72,10 +73,13 @@ inline std::string LogFile(const std::string& job_logs, AttemptNumber attempt, s
   return job_logs + "/" + std::to_string(attempt) + "/" + std::to_string(rank) +
          (is_stderr ? ".err" : ".out");
 }
-// When it was written, beside it.
+// Beside it, in the folder of the node that wrote it: those of an embedded cluster share the logs.
+inline std::string LogTimesFolder(const std::string& job_logs, AttemptNumber attempt) {
+  return job_logs + "/" + std::to_string(attempt) + "/times";
+}
 inline std::string LogTimesFile(const std::string& job_logs, AttemptNumber attempt,
-                                std::uint32_t rank, bool is_stderr) {
-  return job_logs + "/" + std::to_string(attempt) + "/times/" + std::to_string(rank) +
+                                const NodeName& node, std::uint32_t rank, bool is_stderr) {
+  return LogTimesFolder(job_logs, attempt) + "/" + node + "/" + std::to_string(rank) +
          (is_stderr ? ".err" : ".out");
 }
 

@@ -51,7 +51,9 @@ FakeAgent::FakeAgent(ClusterPaths paths, const NodeName& node, std::uint32_t slo
           },
       .order = [this](Incarnation incarnation, const Order& order) { Obey(incarnation, order); },
       .open_logs =
-          [this](const LogWish& wish) { return OpenLogFiles(paths_.JobLogs(wish.job), wish); }});
+          [this](const LogWish& wish) {
+            return OpenLogFiles(paths_.JobLogs(wish.job), node_, wish);
+          }});
   mutex_.unlock();
 }
 

@@ -114,8 +114,8 @@ TEST_F(JobdLogsTest, SaysWhenWhatWasWritten) {
   ASSERT_TRUE(job.Until([&] { return job.Out(0, 0) == "one\n"; }));
   ASSERT_TRUE(WriteFileAtomically(File("go"), "").ok());
   ASSERT_TRUE(job.Until([&] { return job.Out(0, 0) == "one\ntwo\n"; }));
-  const auto bytes =
-      ReadFile(LogTimesFile(LogsOfJob(job.nodes[0]->arguments().logs, job.order.job), 0, 0, false));
+  const auto bytes = ReadFile(
+      LogTimesFile(LogsOfJob(job.nodes[0]->arguments().logs, job.order.job), 0, "n0", 0, false));
   ASSERT_TRUE(bytes.ok());
   const std::vector<LogTime> times = DecodeLogTimes(*bytes);
   ASSERT_EQ(times.size(), 2U);
