@@ -43,6 +43,7 @@ using RunNews = std::variant<Submitted, JobView, WatchEnded, LogsEnded, KeeperFa
 
 constexpr std::size_t kKeptPrivateLogs = 5;
 constexpr Duration kStartPatience = std::chrono::seconds(30);
+constexpr int kLookAgainMs = 10;
 constexpr Duration kStopPatience = std::chrono::seconds(60);
 constexpr Duration kLogPatience = std::chrono::seconds(10);
 constexpr int kExitBrokenPipe = 128 + SIGPIPE;
@@ -133,9 +134,28 @@ class Run {
 
   // A private one was made to fit.
   Status SettleOnCluster() {
-    if (!command_.wish || embedded_) return {};
+    if (embedded_) return command_.job.min_nodes == 0 ? Status() : AwaitPrivateNodes();
+    if (!command_.wish) return {};
     const auto nodes = client_->Nodes();
     return nodes.ok() ? Settle(command_, *nodes) : nodes.status();
+  }
+
+  // A job that could do with fewer must not start before the others are there.
+  Status AwaitPrivateNodes() {
+    const TimePoint until = RealClock().Now() + kStartPatience;
+    while (true) {
+      const auto nodes = client_->Nodes();
+      if (!nodes.ok()) return nodes.status();
+      const auto up = std::count_if(nodes->begin(), nodes->end(),
+                                    [](const ClusterNode& node) { return !node.lost; });
+      if (up >= static_cast<std::ptrdiff_t>(command_.job.nodes)) return {};
+      if (RealClock().Now() >= until) {
+        return Status(Code::kDeadline, "only " + std::to_string(up) +
+                                           " nodes of the private cluster came up in time");
+      }
+      pollfd stop = {.fd = signals_.get(), .events = POLLIN, .revents = 0};
+      if (poll(&stop, 1, kLookAgainMs) > 0) return {};  // The loop takes it.
+    }
   }
 
   Result<ClientConfig> PrivateCluster() {

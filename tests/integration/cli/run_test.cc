@@ -37,6 +37,12 @@ TEST_F(RunTest, GivesEachRankOfTwoNodesItsPlace) {
             (std::vector<std::string>{"[0] 0 4 0 2", "[1] 1 4 1 2", "[2] 2 4 0 2", "[3] 3 4 1 2"}));
 }
 
+TEST_F(RunTest, TakesAllNodesOfItsOwnClusterWhereFewerWouldDo) {
+  const Outcome run = RunScript({"-N", "1:3", "--ranks-per-node", "1"}, "echo $WORLD_SIZE");
+  EXPECT_EQ(run.exit, 0) << run.err;
+  EXPECT_EQ(Lines(run.out), (std::vector<std::string>{"[0] 3", "[1] 3", "[2] 3"}));
+}
+
 TEST_F(RunTest, LeavesWithTheExitStatusOfTheProgram) {
   for (const int exit : {1, 2, 3, 77, 255}) {
     EXPECT_EQ(RunScript({}, "exit " + std::to_string(exit)).exit, exit);
