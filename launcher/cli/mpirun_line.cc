@@ -135,6 +135,10 @@ class Translation {
     }
     if (words[1] == "node") {
       run_.wish->ranks_per_node = static_cast<std::uint32_t>(*count);
+      if (words.size() > 2) {
+        notes_.push_back(use.spelled + " " + use.values[0] +
+                         ": muster shares a node's cores out evenly among its ranks");
+      }
     } else {
       of_resource_ = use.spelled + " " + use.values[0];
     }

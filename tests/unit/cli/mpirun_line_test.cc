@@ -91,6 +91,10 @@ TEST(Mpirun, CountsRanksByNode) {
         "-np 8 --map-by ppr:4:node:PE=2 a", "-np 8 --ppr 4:node a", "-n 8 -ppn 4 a"}) {
     EXPECT_EQ(ShapeFor(line), (Shape{.nodes = 2, .ranks_per_node = 4})) << line;
   }
+  EXPECT_EQ(Take("-np 8 --map-by ppr:4:node a").notes, Words());
+  EXPECT_EQ(Take("-np 8 --map-by ppr:4:node:PE=2 a").notes,
+            (Words{"--map-by ppr:4:node:PE=2: muster shares a node's cores out evenly among its "
+                   "ranks"}));
   EXPECT_EQ(ShapeFor("-np 3 --pernode a"), (Shape{.nodes = 3, .ranks_per_node = 1}));
   EXPECT_EQ(ShapeFor("-npernode 4 a"), (Shape{.nodes = 1, .ranks_per_node = 4}));
   EXPECT_EQ(ShapeFor("-np 2 -npernode 4 a"), (Shape{.nodes = 1, .ranks_per_node = 2}));
