@@ -42,7 +42,8 @@ void AddHonoured(Flags& flags) {
       {{"--wdir", "--wd"}, "DIR", fate, "where the ranks start; muster run --workdir"},
       {{"--timeout"}, "SECONDS", fate, "muster run --time-limit"},
       {{"--max-restarts"}, "N", fate, "starts the whole job again after a failure"},
-      {{"--tag-output"}, "", fate, "lines bear their rank anyway, where there are several"},
+      {{"--tag-output"}, "", fate, "lines bear their rank; muster run --prefix rank"},
+      {{"--timestamp-output"}, "", fate, "and their time and node; muster run --prefix full"},
       {{"--quiet", "-q"}, "", fate, "tells no flag that is ignored"},
   };
   flags.insert(flags.end(), honoured.begin(), honoured.end());
@@ -105,7 +106,6 @@ void AddAboutOutput(Flags& flags) {
   AddIgnored(flags, "each rank has log files on its node, and they are streamed (muster logs JOB)",
              {{{"--output-filename"}, "PATH"},
               {{"--output"}, "HOW"},
-              {{"--timestamp-output"}, ""},
               {{"--merge-stderr-to-stdout"}, ""},
               {{"--stream-buffering"}, "HOW"},
               {{"--xml"}, ""},

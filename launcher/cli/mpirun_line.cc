@@ -111,6 +111,8 @@ class Translation {
       if (!seconds.ok()) return seconds.status();
       run_.job.time_limit_ms = *seconds * 1000;
     }
+    if (name == "--tag-output") run_.show.prefix = Prefix::kRank;
+    if (name == "--timestamp-output") run_.show.prefix = Prefix::kFull;
     if (name == "--quiet") quiet_ = true;
     if (name == "--cluster") run_.common.cluster = value;
     if (name == "--json") run_.common.json = true;

@@ -147,6 +147,12 @@ TEST(Mpirun, BindsAsAsked) {
   ExpectComplaint("--bind-to cor a", "found 'cor'");
 }
 
+TEST(Mpirun, TagsTheOutput) {
+  EXPECT_EQ(Take("--tag-output a").run.show.prefix, Prefix::kRank);
+  EXPECT_EQ(Take("-timestamp-output a").run.show.prefix, Prefix::kFull);
+  EXPECT_EQ(Take("a").run.show.prefix, Prefix::kAuto);
+}
+
 TEST(Mpirun, SetsTheRanksEnvironment) {
   EXPECT_EQ(Take("-x A=1 -x B -x C= -genv D 2 --mca btl tcp,self a").run.job.environment,
             (Words{"A=1", "C=", "D=2", "OMPI_MCA_btl=tcp,self"}));
