@@ -9,7 +9,7 @@
 #include "launcher/cli/output_lines.h"
 #include "runtime/base/result.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): it is CLI11's.
 class App;
 }
 
