@@ -9,6 +9,7 @@
 #include "launcher/jobd/topology_hwloc.h"
 #include "runtime/base/env_posix.h"
 #include "runtime/base/log.h"
+#include "runtime/base/paths.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -31,7 +32,7 @@ std::string Hex(const std::string& bytes) {
 void Daemon::Do(const PrepareRanks&) {
   attempt_ = {};
   fences_.Clear();
-  services_.Begin(order());
+  services_.Begin(order(), LogsOfJob(arguments_.logs, order().job));
   checkpoints_.Begin(order());
   Cause cause = ranks_.Prepare(order());
   const Status made = MakeFolders(ShmFolder(order().attempt));

@@ -36,10 +36,11 @@ LinkServices::~LinkServices() {
   event_free(deadline_);
 }
 
-void LinkServices::Begin(const StartAttempt& order) {
+void LinkServices::Begin(const StartAttempt& order, const std::string& job_logs) {
   End();
   latest_ = {.job = order.job, .attempt = order.attempt, .committed_step = latest_.committed_step};
   is_head_ = order.host_index == 0;
+  curve_.Begin(job_logs + "/" + std::to_string(order.attempt) + "/" + kProgressFileName);
   ranks_ = order.hosts[order.host_index].slots.size();
   training_.clear();
   best_before_ = best_step_;
@@ -48,6 +49,7 @@ void LinkServices::Begin(const StartAttempt& order) {
 
 void LinkServices::End() {
   if (evtimer_pending(report_, nullptr) != 0) Report();
+  curve_.End();
   links_.CloseAll();
   values_.clear();
   questions_.clear();
@@ -66,6 +68,13 @@ void LinkServices::On(std::uint32_t, const link::Bye&) {}
 void LinkServices::On(std::uint32_t local_rank, const link::Progress& message) {
   MarkProgress(local_rank, message);
   const bool speaks_for_job = is_head_ && local_rank == 0;
+  if (speaks_for_job && link::InTraining(message.phase)) {
+    const auto now = RealClock().Wall().time_since_epoch();
+    curve_.Add({.step = message.step,
+                .loss = message.loss,
+                .tokens = message.tokens,
+                .at_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count()});
+  }
   if (!speaks_for_job && message.note.empty()) return;
   if (speaks_for_job || message.step >= latest_.step) {
     latest_.step = message.step;

@@ -18,6 +18,7 @@
 
 #include "launcher/jobd/links_event.h"
 #include "launcher/jobd/memory_posix.h"
+#include "launcher/jobd/progress_file_posix.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/statuses.h"
 
@@ -41,7 +42,8 @@ class LinkServices {
   LinkServices& operator=(const LinkServices&) = delete;
 
   // A new attempt: links, keys and waiting questions of the last one are gone; the memory stays.
-  void Begin(const StartAttempt& order);
+  // `job_logs`: ClusterPaths::JobLogs().
+  void Begin(const StartAttempt& order, const std::string& job_logs);
   void End();
 
   Result<UniqueFd> Open(std::uint32_t local_rank, const std::string& token) {
@@ -94,6 +96,7 @@ class LinkServices {
   std::map<std::string, std::string> values_;
   std::list<Question> questions_;
   JobProgress latest_;
+  ProgressFile curve_;
   bool is_head_ = false;
   std::size_t ranks_ = 0;
   std::set<std::uint32_t> training_;  // Local ranks that said so.
