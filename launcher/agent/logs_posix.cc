@@ -14,6 +14,7 @@
 #include "launcher/agent/log_places_posix.h"
 #include "runtime/base/file_posix.h"
 #include "runtime/base/paths.h"
+#include "runtime/base/progress_points.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -31,6 +32,13 @@ std::optional<LogName> ParseName(AttemptNumber attempt, const std::string& name)
   return LogName{.attempt = attempt,
                  .rank = static_cast<std::uint32_t>(*rank),
                  .is_stderr = words[1] == "err"};
+}
+
+std::optional<LogName> ParseName(const LogSelection& selection, AttemptNumber attempt,
+                                 const std::string& name) {
+  if (!selection.progress) return ParseName(attempt, name);
+  if (name != kProgressFileName) return std::nullopt;
+  return LogName{.attempt = attempt};
 }
 
 class LogFiles final : public LogSource {
@@ -75,8 +83,8 @@ class LogFiles final : public LogSource {
       const auto attempt = ParseUnsigned(folder.path().filename().string());
       if (!attempt || *attempt < wish_.first_attempt || *attempt > wish_.last_attempt) continue;
       for (const auto& file : std::filesystem::directory_iterator(folder.path(), ignored)) {
-        const auto name =
-            ParseName(static_cast<AttemptNumber>(*attempt), file.path().filename().string());
+        const auto name = ParseName(wish_.selection, static_cast<AttemptNumber>(*attempt),
+                                    file.path().filename().string());
         if (!name || !Wants(wish_, *name) || known_.contains(*name)) continue;
         OfAnother(*name) ? void(known_.insert(*name)) : Add(*name);
       }
@@ -111,10 +119,15 @@ class LogFiles final : public LogSource {
 
   void Add(const LogName& name) {
     // Relative to the folder of the job.
-    File file{.name = name,
-              .fd = Open(LogFile(".", name.attempt, name.rank, name.is_stderr)),
-              .times = std::make_unique<LogTimeline>(
-                  Open(LogTimesFile(".", name.attempt, node_, name.rank, name.is_stderr)))};
+    File file{.name = name};
+    if (wish_.selection.progress) {
+      file.fd = Open("./" + std::to_string(name.attempt) + "/" + kProgressFileName);
+      file.times = std::make_unique<LogTimeline>(UniqueFd());
+    } else {
+      file.fd = Open(LogFile(".", name.attempt, name.rank, name.is_stderr));
+      file.times = std::make_unique<LogTimeline>(
+          Open(LogTimesFile(".", name.attempt, node_, name.rank, name.is_stderr)));
+    }
     if (!file.fd.valid()) return;  // It is tried again at the next look.
     file.offset = Begin(file);
     known_.insert(name);

@@ -30,7 +30,8 @@ LogWish FromProto(const v1::LogWanted& message) {
                              .no_stderr = message.selection().no_stderr(),
                              .tail_lines = message.selection().tail_lines(),
                              .since_us = message.selection().since_us(),
-                             .behind_bytes = message.selection().behind_bytes()}};
+                             .behind_bytes = message.selection().behind_bytes(),
+                             .progress = message.selection().progress()}};
   for (const v1::LogFrom& from : message.from()) {
     wish.from.push_back(
         {.file = {.attempt = from.attempt(), .rank = from.rank(), .is_stderr = from.is_stderr()},

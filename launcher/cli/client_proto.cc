@@ -109,6 +109,7 @@ v1::LogsRequest ToProto(const LogsRequest& request) {
   selection->set_tail_lines(request.selection.tail_lines);
   selection->set_since_us(request.selection.since_us);
   selection->set_behind_bytes(request.selection.behind_bytes);
+  selection->set_progress(request.selection.progress);
   return message;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -276,8 +277,17 @@ std::string JobsJson(const std::vector<JobView>& jobs) {
   return Dump(json);
 }
 
-std::string JobJson(const JobView& job) {
-  return Dump(ToJsonValue(job));
+std::string JobJson(const JobView& job, const std::vector<CurvePoint>& curve) {
+  Json json = ToJsonValue(job);
+  for (const CurvePoint& item : curve) {
+    Json point = {{"attempt", item.attempt}, {"step", item.point.step}};
+    const bool told = !std::isinf(item.point.loss) || item.point.loss > 0;
+    if (told) point["loss"] = item.point.loss;  // Null for what JSON has no number for.
+    point["tokens"] = item.point.tokens;
+    point["at_ms"] = item.point.at_ms;
+    json["curve"].push_back(point);
+  }
+  return Dump(json);
 }
 
 std::string NodesJson(const std::vector<ClusterNode>& nodes) {

@@ -6,6 +6,7 @@
 
 #include "launcher/cli/cluster.h"
 #include "launcher/cli/cluster_dir.h"
+#include "launcher/cli/curve.h"
 
 namespace muster {
 
@@ -28,7 +29,9 @@ std::string EndReport(const JobView& job, std::int64_t ran_ms);
 // ---- for scripts --------------------------------------------------------------------------------
 
 std::string JobsJson(const std::vector<JobView>& jobs);
-std::string JobJson(const JobView& job);
+// With "curve": a list of {"attempt", "step", "loss", "tokens", "at_ms"}; `loss` is missing where
+// none was told, and null where it is no finite number.
+std::string JobJson(const JobView& job, const std::vector<CurvePoint>& curve = {});
 std::string NodesJson(const std::vector<ClusterNode>& nodes);
 
 // {"job", "exit", "source": "program" or "muster", "cause", "rank", ...}: `exit` is what the

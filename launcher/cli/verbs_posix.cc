@@ -11,6 +11,7 @@
 #include "launcher/cli/render.h"
 #include "launcher/cli/request.h"
 #include "launcher/cli/seats.h"
+#include "launcher/cli/show_curve_posix.h"
 #include "launcher/cli/terminal_posix.h"
 #include "runtime/base/owner_posix.h"
 #include "runtime/base/text.h"
@@ -129,7 +130,12 @@ int Do(const ShowCommand& show) {
   return WithJob(show.common, show.job, [&](ClusterClient& client, JobId job) {
     const auto view = client.Get(job);
     if (!view.ok()) return Fail(view.status(), show.common.json);
-    Print(show.common.json ? JobJson(*view) : show.bind ? SeatPage(*view) : JobPage(*view));
+    if (show.bind && !show.common.json) {
+      Print(SeatPage(*view));
+      return kExitOk;
+    }
+    const auto curve = view->attempt ? FetchCurve(client, job) : std::vector<CurvePoint>();
+    Print(show.common.json ? JobJson(*view, curve) : JobPage(*view) + DrawCurve(curve));
     return kExitOk;
   });
 }

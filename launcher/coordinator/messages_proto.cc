@@ -179,7 +179,8 @@ LogsAsked FromProto(const v1::LogsRequest& message) {
                                 .no_stderr = message.selection().no_stderr(),
                                 .tail_lines = message.selection().tail_lines(),
                                 .since_us = message.selection().since_us(),
-                                .behind_bytes = message.selection().behind_bytes()}};
+                                .behind_bytes = message.selection().behind_bytes(),
+                                .progress = message.selection().progress()}};
   if (message.has_attempt()) asked.attempt = message.attempt();
   return asked;
 }
@@ -274,6 +275,7 @@ v1::LogWanted ToProto(const LogWant& want) {
   selection->set_tail_lines(want.selection.tail_lines);
   selection->set_since_us(want.selection.since_us);
   selection->set_behind_bytes(want.selection.behind_bytes);
+  selection->set_progress(want.selection.progress);
   for (const LogOffset& from : want.from) {
     v1::LogFrom* to = message.add_from();
     to->set_attempt(from.attempt);

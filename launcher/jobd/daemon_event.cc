@@ -251,6 +251,7 @@ void Daemon::Reap() {
 }
 
 void Daemon::Exited(const LocalRanks::Exit& exit) {
+  services_.HearLast(exit.local_rank);
   const bool alone = mpi_watch_.Exited(exit.local_rank);
   if (alone && exit.cause.kind <= CauseKind::kExit) RankAlone(exit.local_rank, exit.cause.text);
   if (attempt_.killing && ranks_.alive() == 0) {

@@ -50,6 +50,9 @@ class LinkServices {
     return links_.Open(local_rank, token);
   }
 
+  // Before the end of a rank is told.
+  void HearLast(std::uint32_t local_rank) { links_.HearLast(local_rank); }
+
   // A key was set on some node.
   void Learn(const std::string& key, const std::string& value);
 

@@ -38,6 +38,9 @@ class Links {
   // Said Hello, and that it looks for Stop.
   bool Polls(std::uint32_t local_rank) const;
 
+  // The rank ended: hears what it said last.
+  void HearLast(std::uint32_t local_rank);
+
   void CloseAll();
 
  private:

@@ -149,6 +149,13 @@ int muster_flush(void) {
   return status;
 }
 
+// What the last calls held back.  Who holds the lock now may never give it back.
+__attribute__((destructor)) static void FlushAtExit(void) {
+  if (muster_channel_state() != MUSTER_OK || pthread_mutex_trylock(&reporting) != 0) return;
+  SendReport(1);
+  pthread_mutex_unlock(&reporting);
+}
+
 // ---- what comes in ------------------------------------------------------------------------------
 
 static int Is(muster_text text, const char* name) {

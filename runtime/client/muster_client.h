@@ -93,7 +93,7 @@ MUSTER_API int muster_enter_phase(int phase);
 // A line for the job's story (`muster events`), at most 1,000 bytes of UTF-8; the rest is cut off.
 MUSTER_API int muster_note(const char* text);
 
-// Sends what is still held back; for the end of a program.
+// Sends what is still held back; exit() does it, too.
 MUSTER_API int muster_flush(void);
 
 // ---- stop ---------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ signal handler is set.
 
 from __future__ import annotations
 
-import atexit as _atexit
 import contextlib as _contextlib
 import ctypes as _ctypes
 import warnings as _warnings
@@ -209,4 +208,3 @@ def _complain() -> None:
 
 
 _complain()
-_atexit.register(_lib.muster_flush)

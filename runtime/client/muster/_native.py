@@ -28,7 +28,6 @@ class _Library:
         self._bind(quick, "progress", integer, number, ctypes.c_double, number)
         self._bind(quick, "enter_phase", integer, integer)
         self._bind(quick, "note", integer, ctypes.c_char_p)
-        self._bind(quick, "flush", integer)
         self._bind(patient, "should_stop", integer)
         self._bind(patient, "grace_left_ms", ctypes.c_int64)
         self._bind(patient, "kv_set", integer, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)

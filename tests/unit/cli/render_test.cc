@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "launcher/cli/request.h"
@@ -89,6 +90,18 @@ TEST(Json, IsWellFormedForBytesThatAreNoText) {
   EXPECT_TRUE(nlohmann::json::accept(JobJson(Failed())));
   EXPECT_TRUE(nlohmann::json::accept(JobsJson({Failed()})));
   EXPECT_TRUE(nlohmann::json::accept(NodesJson({{.name = "n0"}})));
+}
+
+TEST(Json, HasThePointsOfTheCurve) {
+  EXPECT_FALSE(nlohmann::json::parse(JobJson(Failed())).contains("curve"));
+  const auto curve = nlohmann::json::parse(JobJson(
+      Failed(), {{.attempt = 0, .point = {.step = 4, .loss = 2.5, .tokens = 9, .at_ms = 77}},
+                 {.attempt = 1, .point = {.step = 5, .loss = -HUGE_VAL}},
+                 {.attempt = 1, .point = {.step = 6, .loss = HUGE_VAL}}}))["curve"];
+  EXPECT_EQ(curve[0], nlohmann::json::parse(
+                          R"({"attempt": 0, "step": 4, "loss": 2.5, "tokens": 9, "at_ms": 77})"));
+  EXPECT_FALSE(curve[1].contains("loss"));  // None was told.
+  EXPECT_TRUE(curve[2]["loss"].is_null());  // It is no finite number.
 }
 
 TEST(ClusterDescription, RoundTrips) {

@@ -106,6 +106,20 @@ TEST_F(Client, AJobDaemonThatDoesNotReadCostsNothingAndHearsTheNewestLater) {
   EXPECT_EQ(Await<link::Progress>().step, 100000U);
 }
 
+TEST_F(Client, WhatASocketThatIsFullDoesNotTakeGoesWithALaterCall) {
+  const std::string text(1000, 'x');
+  int notes = 0;
+  while (muster_note(text.c_str()) == MUSTER_OK) ++notes;
+  EXPECT_GT(notes, 10);
+  // Long enough that the reports would be due.
+  for (const auto until = muster_now_us() + 20000; muster_now_us() < until;) {
+    ASSERT_EQ(muster_progress(4242, 1.0, 0), MUSTER_OK);
+  }
+  Drain();
+  EXPECT_EQ(muster_flush(), MUSTER_OK);
+  EXPECT_EQ(Await<link::Progress>().step, 4242U);
+}
+
 TEST_F(Client, SetsAndGetsKeys) {
   EXPECT_EQ(muster_kv_set("k", "v\0w", 3), MUSTER_OK);
   const auto set = Await<link::KvSet>();

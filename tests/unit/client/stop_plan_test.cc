@@ -80,7 +80,7 @@ TEST(StopPlan, LeavesWithinAboutASecondOrOneStep) {
 
 TEST(StopPlan, AShortGraceLeavesTimeToSave) {
   const std::uint64_t heard = 3'000 * kMs;
-  const auto left = Gang(2, 10 * kMs, kMs).Run({heard, heard}, 800);
+  const auto left = Gang(2, 10 * kMs, kMs).Run({heard, heard + 15 * kMs}, 800);
   EXPECT_LE((left[0] - 1) * 10 * kMs - heard, 200 * kMs);
   EXPECT_EQ(left[0], left[1]);
 }
