@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "integration", "scripts")
 import surroundings  # noqa: E402
 
 PYTHON = surroundings.PYTHON
+PATIENCE = 600  # Seconds, for what takes ten where nobody else works.
 ENTRY = """
 from torch.distributed.elastic.multiprocessing.api import Std
 if Std.from_str("0") is None:
@@ -63,8 +64,13 @@ class Torchrun:
         running = [subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL,
                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
                    for command in commands]
-        said = [process.communicate(timeout=120)[0].decode(errors="replace")
-                for process in running]
+        try:
+            said = [process.communicate(timeout=PATIENCE)[0].decode(errors="replace")
+                    for process in running]
+        except subprocess.TimeoutExpired:
+            for process in running:
+                process.kill()
+            raise
         took = time.monotonic() - began
         if any(process.returncode for process in running):
             raise RuntimeError("\n".join(" ".join(command) for command in commands) + "\n"
