@@ -74,26 +74,23 @@ void LogDesk::AskNewAttempt(const Job& job, Reader& reader, std::vector<LogActio
   }
 }
 
-void LogDesk::AskOn(const State& state, const Job& job, Reader& reader,
+bool LogDesk::AskOn(const State& state, const Job& job, Reader& reader,
                     std::vector<LogAction>* out) {
-  if (reader.all_asked || !reader.wants.empty() || !job.attempt) return;
+  if (reader.all_asked || !reader.wants.empty() || !job.attempt) return false;
   const AttemptNumber newest = job.attempt->number;
+  if (reader.next_attempt > newest) return false;
   if (reader.next_attempt < newest) {
     AskOldAttempts(state, std::exchange(reader.next_attempt, newest), newest, reader, out);
+    return true;
   }
-  if (reader.next_attempt > newest || !reader.wants.empty()) return;
   AskNewAttempt(job, reader, out);
   reader.next_attempt = newest + 1;
   reader.all_asked = !reader.asked.follow;
+  return true;
 }
 
-bool LogDesk::Settle(const State& state, Reader& reader, std::vector<LogAction>* out) {
-  const auto found = state.jobs.find(reader.asked.job);
-  if (found == state.jobs.end()) {
-    reader.reader->End(Status(Code::kNotFound, "the job is not kept any more"));
-    return true;
-  }
-  const Job& job = found->second;
+void LogDesk::EndWants(const State& state, const Job& job, Reader& reader,
+                       std::vector<LogAction>* out) {
   for (auto it = reader.wants.begin(); it != reader.wants.end();) {
     Want& want = it->second;
     const bool over = Ended(job) || (job.attempt && want.want.last_attempt < job.attempt->number);
@@ -109,7 +106,18 @@ bool LogDesk::Settle(const State& state, Reader& reader, std::vector<LogAction>*
       ++it;
     }
   }
-  AskOn(state, job, reader, out);
+}
+
+bool LogDesk::Settle(const State& state, Reader& reader, std::vector<LogAction>* out) {
+  const auto found = state.jobs.find(reader.asked.job);
+  if (found == state.jobs.end()) {
+    reader.reader->End(Status(Code::kNotFound, "the job is not kept any more"));
+    return true;
+  }
+  const Job& job = found->second;
+  do {
+    EndWants(state, job, reader, out);
+  } while (AskOn(state, job, reader, out));
   const bool more = reader.asked.follow && !reader.all_asked && !Ended(job);
   if (!reader.wants.empty() || more) return false;
   reader.reader->End(reader.missing.empty()

@@ -68,8 +68,11 @@ class LogDesk {
     std::string missing;  // The first node that could not answer.
   };
 
-  // One attempt after the other, so that a rank's lines come in order.
-  void AskOn(const State& state, const Job& job, Reader& reader, std::vector<LogAction>* out);
+  // One attempt after the other, so that a rank's lines come in order.  False when there is nothing
+  // to ask for now.
+  bool AskOn(const State& state, const Job& job, Reader& reader, std::vector<LogAction>* out);
+  // Ends the follow of those that are over, and gives up those of lost nodes.
+  void EndWants(const State& state, const Job& job, Reader& reader, std::vector<LogAction>* out);
   void AskNewAttempt(const Job& job, Reader& reader, std::vector<LogAction>* out);
   void AskOldAttempts(const State& state, AttemptNumber first, AttemptNumber end, Reader& reader,
                       std::vector<LogAction>* out);

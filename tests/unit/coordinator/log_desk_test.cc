@@ -134,5 +134,13 @@ TEST_F(LogDeskTest, GoesOnWhenANodeWithOldAttemptsIsLost) {
   EXPECT_EQ(reader_->ended->code(), Code::kDataLoss);
 }
 
+TEST_F(LogDeskTest, EndsAtOnceWhenAllOfItIsOnALostNode) {
+  Attempt(0, {"n1"});
+  state_.nodes["n1"].lost = true;
+  Open({});
+  ASSERT_TRUE(reader_->ended);
+  EXPECT_EQ(reader_->ended->code(), Code::kDataLoss);
+}
+
 }  // namespace
 }  // namespace muster
