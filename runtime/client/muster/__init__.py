@@ -111,24 +111,25 @@ def progress(step: int, loss: Optional[SupportsFloat] = None, tokens: int = 0) -
 
 
 class _Phase(_contextlib.ContextDecorator):
+    current = _NUMBER_OF["training"]  # Of the process.
+
     def __init__(self, number: int) -> None:
-        self._number = number
+        self._number = self._before = number
 
     def __enter__(self) -> None:
-        _enter(self._number)
+        self._before, _Phase.current = _Phase.current, self._number
+        _lib.muster_enter_phase(_Phase.current)
 
     def __exit__(self, *unused: object) -> None:
-        _enter(_NUMBER_OF["training"])
-
-
-def _enter(number: int) -> None:
-    _lib.muster_enter_phase(number)
+        _Phase.current = self._before
+        _lib.muster_enter_phase(_Phase.current)
 
 
 def phase(name: str) -> _Phase:
     """Where this rank is, until the end of a `with` block:  with muster.phase("data"): batch = next(it)
 
-    Afterwards it is in "training" again.  The time in "comm" is reported as communication.
+    Afterwards it is where it was before, at first in "training".  The time in "comm" is reported as
+    communication.
     """
     if name not in _NUMBER_OF:
         raise ValueError(f"there is no phase {name!r}; the phases are {', '.join(PHASES)}")

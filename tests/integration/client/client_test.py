@@ -195,7 +195,7 @@ class Client(unittest.TestCase):
                                   stdout=subprocess.PIPE, env=environment,
                                   timeout=PATIENCE).stdout.decode()
 
-        succeed(PYTHON, "-m", "venv", "--system-site-packages", venv)
+        succeed(PYTHON, "-m", "venv", "--system-site-packages", "--without-pip", venv)
         succeed(python, "-m", "pip", "install", "--quiet", "--no-build-isolation", "--no-index",
                 "--disable-pip-version-check", ".")
         where = succeed(python, "-W", "error", "-c", ALONE).strip()
