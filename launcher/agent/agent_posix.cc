@@ -30,7 +30,7 @@ struct StreamOpened {
 struct StreamClosed {
   Status why;
 };
-using FromSession = std::variant<StreamOpened, StreamClosed, OrderArrived>;
+using FromSession = std::variant<StreamOpened, StreamClosed, OrderArrived, ExecWish>;
 
 Incarnation RandomIncarnation() {
   const std::string bytes = RandomBytes(sizeof(Incarnation));
@@ -117,6 +117,7 @@ class Agent {
                          node = config_.host.node](const LogWish& wish) {
       return OpenLogFiles(paths.JobLogs(wish.job), node, wish);
     };
+    session.exec = [this](ExecWish wish) { inbox_.Push(std::move(wish)); };
     session_ = std::make_unique<AgentSession>(std::move(session));
   }
 
@@ -163,6 +164,7 @@ class Agent {
     if (!closing_) Feed(SessionClosed{});
   }
   void On(const OrderArrived& order) { Feed(order); }
+  void On(const ExecWish& wish) { session_->RunExec(wish, jobds_.ExecDoorOf(wish.job)); }
 
   // ---- the core ---------------------------------------------------------------------------------
 

@@ -240,6 +240,7 @@ Status SweepTraces(const JobdHost& host, const DaemonId& id, const std::string& 
   const ClusterPaths& paths = host.paths;
   RETURN_IF_ERROR(RemoveGroup(group));
   RETURN_IF_ERROR(RemoveTree(paths.DaemonSocket(host.node, id)));
+  RETURN_IF_ERROR(RemoveTree(ExecSocket(paths.DaemonSocket(host.node, id))));
   RETURN_IF_ERROR(RemoveTree(paths.DaemonShm(host.node, id)));
   return RemoveTree(paths.Daemon(host.node, id));  // Last: it is how a later life finds the rest.
 }

@@ -288,4 +288,13 @@ std::uint32_t LocalJobds::GraceOf(JobId job) const {
   return found != jobs_.end() && found->second.record ? found->second.record->grace_ms : 0;
 }
 
+Result<ExecDoorPlace> LocalJobds::ExecDoorOf(JobId job) const {
+  const auto found = jobs_.find(job);
+  if (found == jobs_.end() || !found->second.record) {
+    return Status(Code::kNotFound, "the job is not on node " + host_.node + " any more");
+  }
+  const JobdRecord& record = *found->second.record;
+  return ExecDoorPlace{ExecSocket(host_.paths.DaemonSocket(host_.node, record.id)), record.uid};
+}
+
 }  // namespace muster

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "launcher/agent/agent.h"
+#include "launcher/agent/exec_posix.h"
 #include "launcher/agent/jobd_link_posix.h"
 #include "launcher/agent/jobd_process_posix.h"
 #include "launcher/agent/spare_posix.h"
@@ -56,6 +57,9 @@ class LocalJobds {
   void Kill(JobId job);
 
   std::uint32_t GraceOf(JobId job) const;
+
+  // Where programs are run beside the job's ranks.
+  Result<ExecDoorPlace> ExecDoorOf(JobId job) const;
 
  private:
   static constexpr Duration kFirstPause = std::chrono::milliseconds(1);

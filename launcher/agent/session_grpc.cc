@@ -9,6 +9,8 @@
 #include <set>
 #include <thread>
 
+#include "launcher/agent/channel_grpc.h"
+#include "launcher/agent/exec_push_grpc.h"
 #include "launcher/agent/log_push_grpc.h"
 #include "launcher/agent/outbox.h"
 #include "launcher/agent/session_proto.h"
@@ -24,7 +26,6 @@ constexpr std::chrono::milliseconds kBackoffMost(1000);
 constexpr std::chrono::milliseconds kHeartbeat(500);  // Until the coordinator says how often.
 constexpr std::chrono::milliseconds kLogTick(25);     // How soon a follower sees a new line.
 constexpr std::size_t kPushesMost = 256;
-constexpr int kMessageMost = 16 << 20;
 
 void Silent(gpr_log_func_args*) {}
 
@@ -37,25 +38,6 @@ void PrepareGrpc() {
     return true;
   }();
   static_cast<void>(kPrepared);
-}
-
-std::shared_ptr<grpc::Channel> Open(const std::string& address, const Credentials& credentials) {
-  grpc::SslCredentialsOptions tls;
-  tls.pem_root_certs = credentials.ca;
-  tls.pem_cert_chain = credentials.certificate;
-  tls.pem_private_key = credentials.key;
-  grpc::ChannelArguments arguments;
-  arguments.SetSslTargetNameOverride(kCoordinatorTlsName);
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 2000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 2500);
-  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  arguments.SetMaxReceiveMessageSize(kMessageMost);
-  arguments.SetMaxSendMessageSize(kMessageMost);
-  return grpc::CreateCustomChannel(address, grpc::SslCredentials(tls), arguments);
 }
 
 }  // namespace
@@ -91,6 +73,11 @@ class AgentSession::Link {
     if (!registered_ && std::holds_alternative<JobdStatus>(report)) return;
     outbox_.Put(report);
     Pump();
+  }
+
+  void RunExec(const ExecWish& wish, const Result<ExecDoorPlace>& door) {
+    const MutexLock lock(mutex_);
+    if (stream_ != nullptr) execs_.Start(stub_, wish, door);
   }
 
  private:
@@ -168,6 +155,7 @@ class AgentSession::Link {
   std::shared_ptr<v1::AgentLink::Stub> stub_ GUARDED_BY(mutex_);
   std::map<std::uint64_t, std::unique_ptr<LogPush>> pushes_ GUARDED_BY(mutex_);
   std::set<std::uint64_t> finished_pushes_ GUARDED_BY(mutex_);
+  ExecPushes execs_;
 
   std::jthread thread_;
 };
@@ -210,7 +198,7 @@ Result<std::shared_ptr<grpc::Channel>> AgentSession::Link::Connect() {
     address = Split(*read, '\n')[0];
   }
   if (address.empty()) return Status(Code::kUnavailable, config_.address_file + " is empty");
-  return Open(address, config_.credentials);
+  return OpenChannel(address, config_.credentials);
 }
 
 Status AgentSession::Link::RunStream() {
@@ -261,6 +249,7 @@ void AgentSession::Link::TendWhileOpen(Stream& stream) {
 }
 
 void AgentSession::Link::EndPushes() {
+  execs_.EndAll();
   mutex_.lock();
   for (const auto& [want, push] : pushes_) push->Abandon();
   for (Reap(); !pushes_.empty(); Reap()) {
@@ -286,6 +275,11 @@ void AgentSession::Link::Heard(const v1::CoordinatorMessage& message) {
     case v1::CoordinatorMessage::kLogWanted:
       Wanted(message.log_wanted());
       break;
+    case v1::CoordinatorMessage::kExecWanted: {
+      const MutexLock lock(callbacks_);
+      if (config_.exec) config_.exec(FromProto(message.exec_wanted()));
+      break;
+    }
     case v1::CoordinatorMessage::kLogEnough: {
       const MutexLock lock(mutex_);
       const auto push = pushes_.find(message.log_enough().want());
@@ -385,6 +379,10 @@ void AgentSession::Register(SessionNumber number, const Registration& registrati
 
 void AgentSession::Send(const Report& report) {
   link_->Send(report);
+}
+
+void AgentSession::RunExec(const ExecWish& wish, const Result<ExecDoorPlace>& door) {
+  link_->RunExec(wish, door);
 }
 
 }  // namespace muster

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "launcher/agent/exec_posix.h"
 #include "launcher/agent/logs.h"
 #include "launcher/agent/registration.h"
 #include "runtime/base/clock.h"
@@ -38,6 +39,8 @@ struct SessionConfig {
   std::function<void(Incarnation, Order)> order;
   // Called for each wish for logs, and read from until it has no more (or for ever, if followed).
   std::function<std::unique_ptr<LogSource>(const LogWish&)> open_logs;
+  // To be answered with RunExec().
+  std::function<void(ExecWish)> exec;
 };
 
 class AgentSession {
@@ -54,6 +57,10 @@ class AgentSession {
 
   // A status before Register() is dropped, since Register() is about to say it, and newer.
   void Send(const Report& report);
+
+  // Runs it at the job daemon behind `door` and tells the coordinator; on threads of its own, until
+  // the program ends, nobody waits for it any more, or the stream breaks.
+  void RunExec(const ExecWish& wish, const Result<ExecDoorPlace>& door);
 
  private:
   class Link;

@@ -40,4 +40,12 @@ LogWish FromProto(const v1::LogWanted& message) {
   return wish;
 }
 
+ExecWish FromProto(const v1::ExecWanted& message) {
+  return {.id = message.id(),
+          .job = message.job(),
+          .asked = {.attempt = message.attempt(),
+                    .rank = message.rank(),
+                    .argv = {message.argv().begin(), message.argv().end()}}};
+}
+
 }  // namespace muster

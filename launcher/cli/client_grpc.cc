@@ -38,22 +38,50 @@ Result<std::vector<JobView>> ClusterClient::List(bool ended_too) {
   return jobs;
 }
 
-Status ClusterClient::Cancel(JobId job, bool now) {
+Status ClusterClient::Cancel(JobId job, bool now, std::optional<std::uint32_t> grace_ms) {
   v1::CancelRequest message;
   message.set_job(job);
   message.set_now(now);
+  if (grace_ms) message.set_grace_ms(*grace_ms);
   v1::CancelReply reply;
   return channel_->Try(
       [&](auto& stub, auto& context) { return stub.Cancel(&context, message, &reply); });
 }
 
-Status ClusterClient::Signal(JobId job, std::int32_t signal) {
+Status ClusterClient::Signal(JobId job, std::int32_t signal, std::int64_t rank) {
   v1::SignalRequest message;
   message.set_job(job);
   message.set_signal(signal);
+  if (rank >= 0) message.set_rank(static_cast<std::uint32_t>(rank));
   v1::SignalReply reply;
   return channel_->Try(
       [&](auto& stub, auto& context) { return stub.Signal(&context, message, &reply); });
+}
+
+Result<ExecEnd> ClusterClient::Exec(
+    const ExecRequest& request,
+    const std::function<void(bool is_stderr, const std::string&)>& on_output) {
+  v1::ExecRequest message;
+  message.set_job(request.job);
+  message.set_rank(request.rank);
+  for (const std::string& word : request.argv) message.add_argv(word);
+  const auto stub = channel_->Connect();
+  if (!stub.ok()) return channel_->Away(stub.status());
+  grpc::ClientContext context;
+  const auto reader = (*stub)->Exec(&context, message);
+  ExecEnd end;
+  bool ended = false;
+  for (v1::ExecEvent event; reader->Read(&event);) {
+    if (!event.data().empty()) on_output(event.is_stderr(), event.data());
+    if (!event.ended()) continue;
+    ended = true;
+    end = {.exit = event.exit(), .failure = event.failure()};
+  }
+  Status status = FromGrpc(reader->Finish());
+  if (status.code() == Code::kUnavailable) return channel_->Away(status);
+  if (!status.ok()) return status;
+  if (!ended) return Status(Code::kAborted, "the program's end was not heard of");
+  return end;
 }
 
 Result<std::vector<ClusterNode>> ClusterClient::Nodes() {

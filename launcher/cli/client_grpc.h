@@ -45,8 +45,13 @@ class ClusterClient {
   Result<JobId> Submit(const JobRequest& request);
   Result<JobView> Get(JobId job);
   Result<std::vector<JobView>> List(bool ended_too);
-  Status Cancel(JobId job, bool now = false);  // `now`: without grace.
-  Status Signal(JobId job, std::int32_t signal);
+  // `now`: without grace; else with the job's own, or the one given.
+  Status Cancel(JobId job, bool now = false, std::optional<std::uint32_t> grace_ms = {});
+  // Runs a program beside a rank; `on_output` gets each piece that it prints.  Blocks until it
+  // ended; is not tried again.
+  Result<ExecEnd> Exec(const ExecRequest& request,
+                       const std::function<void(bool is_stderr, const std::string&)>& on_output);
+  Status Signal(JobId job, std::int32_t signal, std::int64_t rank = -1);  // -1: all.
   Result<std::vector<ClusterNode>> Nodes();
   // An empty reason resumes.  `dead`: nothing on it runs any more, I vouch for it.
   Status Drain(const NodeName& node, const std::string& reason, bool dead);

@@ -69,7 +69,11 @@ Cause FromProto(const v1::Cause& message) {
           .node = message.node(),
           .slot = message.slot(),
           .code = message.code(),
-          .text = message.text()};
+          .text = message.text(),
+          .consequence = message.consequence(),
+          .wall_us = message.wall_us(),
+          .used_bytes = message.used_bytes(),
+          .limit_bytes = message.limit_bytes()};
 }
 
 }  // namespace

@@ -49,6 +49,13 @@ struct LogsRequest {
   LogSelection selection;
 };
 
+// A program beside a rank.
+struct ExecRequest {
+  JobId job = 0;
+  std::uint32_t rank = 0;
+  std::vector<std::string> argv;
+};
+
 // ---- being told ---------------------------------------------------------------------------------
 
 struct MemberView {
@@ -114,6 +121,11 @@ struct LogPiece {
   // Without data: these lines before `offset` were left out.
   bool skip = false;
   std::uint64_t skipped_lines = 0;
+};
+
+struct ExecEnd {
+  std::int32_t exit = 0;  // As a shell says it.
+  std::string failure;    // Why it never began.
 };
 
 struct ClusterNode {

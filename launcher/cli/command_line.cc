@@ -11,6 +11,7 @@
 #include "launcher/cli/run_options.h"
 #include "launcher/cli/torchrun_line.h"
 #include "runtime/base/port_range.h"
+#include "runtime/base/signals.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -26,6 +27,12 @@ std::string CheckSignal(const std::string& text) {
   return ParseSignal(text) != 0
              ? ""
              : "'" + text + "' is no signal; give a number 1..64 or a name such as TERM or USR1";
+}
+
+std::string CheckDuration(const std::string& text) {
+  const auto length = ParseDuration(text);
+  if (!length.ok()) return length.status().message();
+  return length->count() > 4'000'000'000 ? "is at most 46d" : "";
 }
 
 // One invocation's view: verbs bind their options to a fresh command, and the last one parsed wins.
@@ -53,9 +60,17 @@ class CommandLine {
                        &CommandLine::Events);
     Add<WaitCommand>("wait", "Wait until a job ended; leave with its exit status", "muster wait 7",
                      &CommandLine::Job);
-    Add<CancelCommand>("cancel", "End a job, with grace", "muster cancel 7", &CommandLine::Cancel);
-    Add<SignalCommand>("signal", "Send a signal to every rank of a job", "muster signal 7 USR1",
+    Add<CancelCommand>("cancel", "End a job, with grace", "muster cancel 7 --grace 5m",
+                       &CommandLine::Cancel);
+    Add<SignalCommand>("signal", "Send a signal to the ranks of a job",
+                       "muster signal 7 USR1\n  muster signal 7 TERM --rank 3",
                        &CommandLine::Signal);
+    Add<ExecCommand>(
+        "exec", "Run a program beside a rank: on its node, in its environment",
+        "muster exec 7 --rank 3 -- py-spy dump --pid {pid}\n\n"
+        "{pid} stands for the rank's process, as $MUSTER_RANK_PID does in the program's "
+        "environment.\nIt ends with the job, or with this command.",
+        &CommandLine::Exec);
     Add<NodesCommand>("nodes", "List nodes", "muster nodes", &CommandLine::Nothing);
     Add<DrainCommand>("drain", "Take a node out of use", "muster drain n3 --reason 'bad fan'",
                       &CommandLine::Drain);
@@ -132,8 +147,15 @@ class CommandLine {
   // What is left once CLI11 is content; a text is a mistake.
   template <typename C>
   std::string Finish(C& command) {
-    if (has_dashes_ && !std::is_same_v<C, RunCommand>) {
-      return "only `muster run` takes a program after --";
+    constexpr bool kTakesProgram = std::is_same_v<C, RunCommand> || std::is_same_v<C, ExecCommand>;
+    if (has_dashes_ && !kTakesProgram) {
+      return "only `muster run` and `muster exec` take a program after --";
+    }
+    if constexpr (std::is_same_v<C, ExecCommand>) {
+      if (program_.empty() || program_[0].empty()) {
+        return "no program; put it after --, such as: muster exec 7 --rank 0 -- nvidia-smi";
+      }
+      command.command = program_;
     }
     if constexpr (std::is_same_v<C, RunCommand>) {
       if (program_.empty() || program_[0].empty()) {
@@ -196,7 +218,16 @@ class CommandLine {
   }
   void Cancel(CLI::App& app, CancelCommand& cancel) {
     AddJob(app, cancel.job);
-    app.add_flag("--now", cancel.now, "Without grace");
+    CLI::Option* now = app.add_flag("--now", cancel.now, "Without grace");
+    app.add_option_function<std::string>(
+           "--grace",
+           [&cancel](const std::string& text) {
+             cancel.grace_ms = static_cast<std::uint32_t>(ParseDuration(text)->count());
+           },
+           "Between asking ranks to stop and killing them (the job's own grace)")
+        ->type_name("TIME")
+        ->check(CheckDuration)
+        ->excludes(now);
   }
   void Signal(CLI::App& app, SignalCommand& signal) {
     AddJob(app, signal.job);
@@ -205,6 +236,11 @@ class CommandLine {
            "Its number or name")
         ->required()
         ->check(CheckSignal);
+    app.add_option("--rank", signal.rank, "Only to this rank (all)")->check(CLI::NonNegativeNumber);
+  }
+  void Exec(CLI::App& app, ExecCommand& exec) {
+    AddJob(app, exec.job);
+    app.add_option("--rank", exec.rank, "Beside which rank (0)");
   }
   void Nothing(CLI::App&, NodesCommand&) {}
   void Drain(CLI::App& app, DrainCommand& drain) {

@@ -79,11 +79,19 @@ struct CancelCommand {
   Common common;
   std::string job;
   bool now = false;
+  std::optional<std::uint32_t> grace_ms;  // Instead of the job's own.
 };
 struct SignalCommand {
   Common common;
   std::string job;
   std::int32_t signal = 0;
+  std::int64_t rank = -1;  // -1: all.
+};
+struct ExecCommand {
+  Common common;
+  std::string job;
+  std::uint32_t rank = 0;
+  std::vector<std::string> command;
 };
 struct NodesCommand {
   Common common;
@@ -147,7 +155,7 @@ struct KeeperCommand {
 
 using Command =
     std::variant<RunCommand, SubmitCommand, PlanCommand, ListCommand, ShowCommand, WhyCommand,
-                 WaitCommand, LogsCommand, EventsCommand, CancelCommand, SignalCommand,
+                 WaitCommand, LogsCommand, EventsCommand, CancelCommand, SignalCommand, ExecCommand,
                  NodesCommand, DrainCommand, ResumeCommand, UpCommand, DownCommand, CkptCommand,
                  InitCommand, CoordinatorCommand, AgentCommand, KeeperCommand>;
 
@@ -161,9 +169,5 @@ struct Parsed {
 
 // `arguments`: without the program's own name.
 Parsed ParseCommandLine(const std::vector<std::string>& arguments);
-
-// "9", "KILL", "SIGKILL" and "kill" are 9; 0 when there is no such signal.
-std::int32_t ParseSignal(std::string_view text);
-std::string SignalName(std::int32_t signal);  // "SIGKILL", or "signal 63".
 
 }  // namespace muster

@@ -6,9 +6,9 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "launcher/cli/command_line.h"
 #include "launcher/cli/exit_status.h"
 #include "launcher/cli/seats.h"
+#include "launcher/cli/verdict.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -69,6 +69,11 @@ Json ToJsonValue(const Cause& cause) {
   if (!cause.node.empty()) json["node"] = cause.node;
   if (cause.rank >= 0) json["slot"] = cause.slot;
   json["code"] = cause.code;
+  if (cause.wall_us != 0) json["at"] = Iso(cause.wall_us);
+  if (cause.consequence) json["blames_a_peer"] = true;
+  if (cause.limit_bytes != 0) {
+    json["memory"] = {{"used_bytes", cause.used_bytes}, {"limit_bytes", cause.limit_bytes}};
+  }
   if (!cause.text.empty()) json["text"] = cause.text;
   return json;
 }
@@ -113,21 +118,10 @@ std::string ProgramText(const JobView& job, std::size_t most) {
   return text.size() <= most ? text : text.substr(0, most - 3) + "...";
 }
 
-std::string Seconds(std::int64_t ms) {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.1f s", static_cast<double>(ms) / 1000);
-  return text.data();
-}
-
-std::string Where(const Cause& cause) {
-  std::string text = cause.rank >= 0 ? "rank " + std::to_string(cause.rank) : "the job";
-  if (!cause.node.empty()) text += " on " + cause.node;
-  if (cause.rank >= 0) text += " (slot " + std::to_string(cause.slot) + ")";
-  return text;
-}
-
-std::string Because(const std::string& what, const Cause& cause) {
-  return cause.text.empty() ? what : what + ": " + cause.text;
+std::size_t RanksOf(const JobView& job) {
+  std::size_t ranks = 0;
+  for (const MemberView& member : job.members) ranks += member.slots.size();
+  return ranks;
 }
 
 }  // namespace
@@ -148,77 +142,11 @@ std::string StateWord(const JobView& job) {
   return index < kEnds.size() ? kEnds[index] : "ended";
 }
 
-std::string CauseSentence(const Cause& cause) {
-  const std::string where = Where(cause);
-  const std::string at_node = cause.node.empty() ? "" : " " + cause.node;
-  switch (cause.kind) {
-    case CauseKind::kNone:
-      return "";
-    case CauseKind::kExit:
-      return where + " left with exit status " + std::to_string(cause.code);
-    case CauseKind::kSignal:
-      return where + " was killed by " + SignalName(cause.code);
-    case CauseKind::kOutOfMemory:
-      return where + " was killed: out of memory";
-    case CauseKind::kNotFound:
-      return cause.text.empty() ? where + " could not start: the program was not found"
-                                : cause.text;
-    case CauseKind::kNotExecutable:
-      return cause.text.empty() ? where + " could not start: the program cannot be executed"
-                                : cause.text;
-    case CauseKind::kAborted:
-      return where + " called MPI_Abort with " + std::to_string(cause.code);
-    case CauseKind::kSingleton:
-      return where + " uses MPI but never met its PMIx server: every rank would run alone";
-    case CauseKind::kPeerLost:
-      return Because("another node fell silent", cause);
-    case CauseKind::kNodeLost:
-      return Because("node" + at_node + " was lost", cause);
-    case CauseKind::kJobdLost:
-      return Because("the job daemon" + (at_node.empty() ? "" : " on" + at_node) + " died", cause);
-    case CauseKind::kPmixLost:
-      return Because("the PMIx server" + (at_node.empty() ? "" : " on" + at_node) + " died", cause);
-    case CauseKind::kLaunch:
-      return Because("node" + at_node + " could not start the job", cause);
-    case CauseKind::kStore:
-      return Because("the checkpoint store failed", cause);
-    case CauseKind::kSuperseded:
-      return Because("a newer attempt owns the checkpoint store", cause);
-    case CauseKind::kCancelled:
-      return Because("it was cancelled", cause);
-    case CauseKind::kTimeLimit:
-      return "its time limit is over";
-    case CauseKind::kClientLost:
-      return "the `muster run` that held it is gone";
-  }
-  return "";
-}
-
-std::string EndReport(const JobView& job, std::int64_t ran_ms) {
-  if (job.end == JobView::End::kSucceeded) return "";
-  std::string text = "muster: job " + std::to_string(job.id) + " " + StateWord(job);
-  const std::string cause = CauseSentence(job.cause);
-  if (!cause.empty()) text += ": " + cause;
-  text += ", " + Seconds(ran_ms) + " after the start";
-  if (job.attempt && *job.attempt > 0) text += ", in attempt " + std::to_string(*job.attempt);
-  if (job.restarts > 0) text += " (" + std::to_string(job.restarts) + " restarts)";
-  text += "\n";
-  // For these the text is the end of the rank's stderr; for others it stands in the sentence.
-  const bool last_words = FromProgram(job) && !job.cause.text.empty();
-  if (!last_words) return text;
-  text += "muster: the last lines of its stderr:\n";
-  for (const std::string& line : Split(job.cause.text, '\n')) {
-    if (!line.empty()) text += "    " + line + "\n";
-  }
-  return text;
-}
-
 std::string JobTable(const std::vector<JobView>& jobs) {
   std::vector<std::vector<std::string>> rows = {
       {"JOB", "NAME", "USER", "STATE", "NODES", "RANKS", "RESTARTS", "EXIT", "COMMAND"}};
   for (const JobView& job : jobs) {
-    std::size_t ranks = 0;
-    for (const MemberView& member : job.members) ranks += member.slots.size();
+    const std::size_t ranks = RanksOf(job);
     const bool ended = job.phase == JobView::Phase::kEnded;
     rows.push_back({std::to_string(job.id), job.name, job.user, StateWord(job),
                     std::to_string(job.nodes), ranks == 0 ? "-" : std::to_string(ranks),
@@ -268,7 +196,7 @@ std::string JobPage(const JobView& job) {
     rows.push_back({"committed", std::to_string(job.progress->committed_step)});
   }
   for (const std::string& why : job.why) rows.push_back({"why", why});
-  return Table(rows);
+  return Table(rows) + LastWordsOf(job);
 }
 
 std::string JobsJson(const std::vector<JobView>& jobs) {

@@ -19,13 +19,6 @@ std::string JobPage(const JobView& job);
 // "pending", "running", "stopping", "succeeded", "failed", "cancelled", "preempted", ...
 std::string StateWord(const JobView& job);
 
-// "rank 3 on n1 (slot 2) was killed by SIGKILL", "rank 0 on n0 (slot 0) left with exit status 1".
-std::string CauseSentence(const Cause& cause);
-
-// What `run` says when the job ended and not well: the culprit, when, and its last words.  Empty
-// for a job that succeeded.
-std::string EndReport(const JobView& job, std::int64_t ran_ms);
-
 // ---- for scripts --------------------------------------------------------------------------------
 
 std::string JobsJson(const std::vector<JobView>& jobs);

@@ -16,10 +16,12 @@
 #include "launcher/cli/render.h"
 #include "launcher/cli/request.h"
 #include "launcher/cli/terminal_posix.h"
+#include "launcher/cli/verdict.h"
 #include "launcher/cli/wish_posix.h"
 #include "runtime/base/env_posix.h"
 #include "runtime/base/inbox_posix.h"
 #include "runtime/base/owner_posix.h"
+#include "runtime/base/signals.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -87,7 +89,9 @@ class Run {
   int CarryOut() {
     sigset_t ours;
     sigemptyset(&ours);
-    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) sigaddset(&ours, number);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2}) {
+      sigaddset(&ours, number);
+    }
     pthread_sigmask(SIG_BLOCK, &ours, nullptr);
     signal(SIGPIPE, SIG_IGN);
     signals_.Reset(signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -184,6 +188,7 @@ class Run {
   int End(int exit) {
     // What gRPC would tidy up takes it milliseconds, and the kernel none.
     if (!embedded_) {
+      Complain(verdict_);
       (void)std::fflush(nullptr);
       _exit(exit);
     }
@@ -200,6 +205,7 @@ class Run {
     if (keep && !command_.common.json) {
       Complain("muster: its logs are kept in " + embedded_->state + "/logs\n");
     }
+    Complain(verdict_);
     return exit;
   }
 
@@ -321,11 +327,17 @@ class Run {
   }
 
   void OnSignal(int number) {
+    if (number == SIGUSR1 || number == SIGUSR2) return PassOn(number);
     if (number == SIGINT && stops_asked_ == 0 && job_ != 0) {
       Complain("muster: stopping job " + std::to_string(job_) + " (grace " +
                std::to_string(command_.job.grace_ms / 1000) + " s; once more to kill it now)\n");
     }
     AskToStop(128 + number);
+  }
+
+  void PassOn(int number) {  // Scripts trap them, such as to save before they are requeued.
+    if (job_ != 0) return Send([this, number] { return client_->Signal(job_, number); });
+    Complain("muster: " + SignalName(number) + " is not passed on: the job does not run yet\n");
   }
 
   void AskToStop(int exit_after) {
@@ -334,12 +346,14 @@ class Run {
     if (job_ != 0) CancelJob();
   }
 
-  // On a thread of its own: the coordinator may be away for a while.
   void CancelJob() {
-    const bool now = stops_asked_ > 1;
-    cancellers_.emplace_back([this, now] {
-      const Status cancelled = client_->Cancel(job_, now);
-      if (!cancelled.ok()) Complain("muster: " + cancelled.message() + "\n");
+    Send([this, now = stops_asked_ > 1] { return client_->Cancel(job_, now); });
+  }
+
+  void Send(std::function<Status()> call) {  // On a thread: the coordinator may be away.
+    errands_.emplace_back([call = std::move(call)] {
+      const Status done = call();
+      if (!done.ok()) Complain("muster: " + done.message() + "\n");
     });
   }
 
@@ -349,11 +363,7 @@ class Run {
     exit_ = by_us ? exit_after_stop_ : view_.exit_code;
     const TimePoint began = started_ == TimePoint() ? ended_ : started_;
     const auto ran = std::chrono::duration_cast<std::chrono::milliseconds>(ended_ - began);
-    if (command_.common.json) {
-      Complain(EndJson(view_, *exit_));
-    } else {
-      Complain(EndReport(view_, ran.count()));
-    }
+    verdict_ = command_.common.json ? EndJson(view_, *exit_) : EndReport(view_, ran.count());
   }
 
   RunCommand command_;
@@ -369,6 +379,7 @@ class Run {
   int stops_asked_ = 0;
   int exit_after_stop_ = kExitInterrupted;
   std::optional<int> exit_;
+  std::string verdict_;  // The last thing that is said.
   std::optional<ClusterClient> client_;
   Printer printer_{[this] {
     const auto view = client_->Get(job_);
@@ -377,7 +388,7 @@ class Run {
   }};
   std::unique_ptr<ClientStream> attach_, watch_, logs_;
   std::thread submitter_;
-  std::vector<std::jthread> cancellers_;
+  std::vector<std::jthread> errands_;
 };
 
 }  // namespace

@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include "launcher/cli/seats.h"
 #include "launcher/cli/show_curve_posix.h"
 #include "launcher/cli/terminal_posix.h"
+#include "launcher/cli/verdict.h"
 #include "runtime/base/owner_posix.h"
 #include "runtime/base/text.h"
 
@@ -162,8 +164,8 @@ int Do(const WaitCommand& wait) {
     if (!ended.ok()) return Fail(ended, wait.common.json);
     if (wait.common.json) {
       Print(EndJson(last, last.exit_code));
-    } else if (const std::string cause = CauseSentence(last.cause); !cause.empty()) {
-      Complain("muster: job " + std::to_string(job) + " " + StateWord(last) + ": " + cause + "\n");
+    } else {
+      Complain(EndReport(last));
     }
     return last.exit_code;
   });
@@ -231,13 +233,28 @@ int Do(const EventsCommand& events) {
 
 int Do(const CancelCommand& cancel) {
   return WithJob(cancel.common, cancel.job, [&](ClusterClient& client, JobId job) {
-    return Done(client.Cancel(job, cancel.now), cancel.common);
+    return Done(client.Cancel(job, cancel.now, cancel.grace_ms), cancel.common);
   });
 }
 
 int Do(const SignalCommand& signal) {
   return WithJob(signal.common, signal.job, [&](ClusterClient& client, JobId job) {
-    return Done(client.Signal(job, signal.signal), signal.common);
+    return Done(client.Signal(job, signal.signal, signal.rank), signal.common);
+  });
+}
+
+// Its output as it comes, its exit status as ours.  That a reader is gone ends us, and so the
+// program.
+int Do(const ExecCommand& exec) {
+  return WithJob(exec.common, exec.job, [&](ClusterClient& client, JobId job) {
+    const auto end = client.Exec({.job = job, .rank = exec.rank, .argv = exec.command},
+                                 [](bool is_stderr, const std::string& data) {
+                                   const int fd = is_stderr ? STDERR_FILENO : STDOUT_FILENO;
+                                   if (!WriteOut(fd, data).ok()) _exit(128 + SIGPIPE);
+                                 });
+    if (!end.ok()) return Fail(end.status(), exec.common.json);
+    if (end->failure.empty()) return static_cast<int>(end->exit);
+    return Fail(Status(Code::kInvalid, end->failure), exec.common.json, end->exit);
   });
 }
 

@@ -100,6 +100,17 @@ void SessionStream::EnoughLogs(std::uint64_t want) {
   Queue(std::move(message));
 }
 
+void SessionStream::WantExec(const ExecWant& want) {
+  v1::CoordinatorMessage message;
+  v1::ExecWanted& wanted = *message.mutable_exec_wanted();
+  wanted.set_id(want.id);
+  wanted.set_job(want.job);
+  wanted.set_attempt(want.attempt);
+  wanted.set_rank(want.rank);
+  for (const std::string& word : want.argv) wanted.add_argv(word);
+  Queue(std::move(message));
+}
+
 bool SessionStream::Next(v1::CoordinatorMessage* out) {
   if (out_.empty()) return false;
   *out = std::move(out_.front());
@@ -174,8 +185,8 @@ void PushStream::OnDone() {
 // ---- the service --------------------------------------------------------------------------------
 
 AgentService::AgentService(const CoordinatorConfig& config, Loop& loop, LogRelays& relays,
-                           std::uint64_t life)
-    : loop_(loop), relays_(relays) {
+                           ExecRelays& execs, std::uint64_t life)
+    : loop_(loop), relays_(relays), execs_(execs) {
   const auto ms = [](Duration duration) {
     return static_cast<std::uint32_t>(
         std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
@@ -205,6 +216,14 @@ grpc::ServerReadReactor<v1::PushedLog>* AgentService::PushLogs(grpc::CallbackSer
   const auto stream = std::make_shared<PushStream>(loop_, relays_, node.ok() ? *node : NodeName());
   if (node.ok()) stream->Begin(stream);
   if (!node.ok()) stream->Refuse(node.status());
+  return stream.get();
+}
+
+grpc::ServerBidiReactor<v1::PushedExec, v1::ExecWord>* AgentService::PushExec(
+    grpc::CallbackServerContext* context) {
+  const auto node = NodeOf(*context);
+  const auto stream = std::make_shared<PushExecStream>(execs_, node.ok() ? *node : NodeName());
+  stream->Begin(stream, node.status());
   return stream.get();
 }
 

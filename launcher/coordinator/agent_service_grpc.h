@@ -4,6 +4,7 @@
 #include <atomic>
 #include <deque>
 
+#include "launcher/coordinator/exec_relay_grpc.h"
 #include "launcher/coordinator/listeners_grpc.h"
 #include "muster/v1/agent.grpc.pb.h"
 
@@ -25,6 +26,7 @@ class SessionStream final
   void GiveOrder(Incarnation incarnation, const Order& order) override;
   void WantLogs(const LogWant& want) override;
   void EnoughLogs(std::uint64_t want) override;
+  void WantExec(const ExecWant& want) override;
   void End(const Status& status) override { EndWith(status); }
 
  private:
@@ -74,16 +76,20 @@ class PushStream final : public grpc::ServerReadReactor<v1::PushedLog>,
 class AgentService final : public v1::AgentLink::CallbackService {
  public:
   // `life`: of the coordinator.
-  AgentService(const CoordinatorConfig& config, Loop& loop, LogRelays& relays, std::uint64_t life);
+  AgentService(const CoordinatorConfig& config, Loop& loop, LogRelays& relays, ExecRelays& execs,
+               std::uint64_t life);
 
   grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>* Session(
       grpc::CallbackServerContext* context) override;
   grpc::ServerReadReactor<v1::PushedLog>* PushLogs(grpc::CallbackServerContext* context,
                                                    v1::PushLogsReply* reply) override;
+  grpc::ServerBidiReactor<v1::PushedExec, v1::ExecWord>* PushExec(
+      grpc::CallbackServerContext* context) override;
 
  private:
   Loop& loop_;
   LogRelays& relays_;
+  ExecRelays& execs_;
   v1::Welcome welcome_;  // But for the number.
   std::atomic<std::uint64_t> next_stream_ = 1;
 };

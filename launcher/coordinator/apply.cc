@@ -84,7 +84,9 @@ void On(State& state, const JobAccepted& fact) {
 }
 
 void On(State& state, const JobCancelAsked& fact) {
-  JobOf(state, fact.job).cancel = fact.cause;
+  Job& job = JobOf(state, fact.job);
+  job.cancel = fact.cause;
+  if (fact.sets_grace) job.spec.grace_ms = fact.grace_ms;
 }
 
 void On(State& state, const AttemptPlaced& fact) {

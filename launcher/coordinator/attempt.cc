@@ -2,32 +2,19 @@
 
 #include <algorithm>
 
+#include "runtime/base/cause.h"
+#include "runtime/base/signals.h"
+
 namespace muster {
 namespace {
 
 constexpr std::int32_t kKill = 9;
 
-// A rank that writes to a peer that died gets it: it follows a failure, and is never the first.
-constexpr std::int32_t kPipe = 13;  // SIGPIPE.
-
+// What somebody asked for explains more than anything that failed.
 int Strength(const Job& job, const Cause& cause) {
-  switch (cause.kind) {
-    case CauseKind::kNone:
-      return 0;
-    case CauseKind::kCancelled:
-      return job.cancel ? 9 : 1;
-    case CauseKind::kTimeLimit:
-    case CauseKind::kClientLost:
-      return 9;
-    case CauseKind::kPeerLost:
-      return 2;
-    case CauseKind::kNodeLost:
-      return 3;
-    case CauseKind::kSignal:
-      return cause.code == kPipe ? 3 : 4;
-    default:
-      return 4;
-  }
+  const bool asked = cause.kind == CauseKind::kTimeLimit || cause.kind == CauseKind::kClientLost ||
+                     (cause.kind == CauseKind::kCancelled && job.cancel);
+  return asked ? kStrongest + 1 : Strength(cause);
 }
 
 bool MayRetry(const RestartPolicy& policy, const Cause& cause) {
@@ -92,9 +79,10 @@ std::string What(const Cause& cause) {
     case CauseKind::kExit:
       return "left with exit code " + code;
     case CauseKind::kSignal:
-      return "was killed by signal " + code;
+      return "was killed by " + SignalName(cause.code);
     case CauseKind::kOutOfMemory:
-      return "was killed because memory ran out";
+      return "was killed: out of memory" +
+             (MemoryText(cause).empty() ? "" : ", " + MemoryText(cause));
     case CauseKind::kNotFound:
       return "could not start: the program was not found";
     case CauseKind::kNotExecutable:
@@ -137,6 +125,20 @@ const Member* FindMember(const Job& job, const NodeName& node) {
   return nullptr;
 }
 
+const Member* MemberOf(const Attempt& attempt, std::uint32_t rank) {
+  for (const Member& member : attempt.members) {
+    const std::uint32_t first = member.host.first_rank;
+    if (rank >= first && rank - first < member.host.slots.size()) return &member;
+  }
+  return nullptr;
+}
+
+std::uint32_t WorldSize(const Attempt& attempt) {
+  std::size_t ranks = 0;
+  for (const Member& member : attempt.members) ranks += member.host.slots.size();
+  return static_cast<std::uint32_t>(ranks);
+}
+
 bool Over(const Member& member) {
   return member.released || member.phase == MemberPhase::kFinished ||
          member.phase >= MemberPhase::kLeft;
@@ -171,7 +173,8 @@ bool WentWell(const Attempt& attempt) {
 }
 
 bool Explains(const Job& job, const Cause& newer, const Cause& known) {
-  return Strength(job, newer) > Strength(job, known);
+  const int difference = Strength(job, newer) - Strength(job, known);
+  return difference > 0 || (difference == 0 && SaysMore(newer, known));
 }
 
 std::uint32_t StopGrace(const Job& job) {

@@ -10,6 +10,10 @@ namespace muster {
 // The coordinator's only member on that node, or null.
 const Member* FindMember(const Job& job, const NodeName& node);
 
+// The member on whose node the rank is, or null: there is no such rank.
+const Member* MemberOf(const Attempt& attempt, std::uint32_t rank);
+std::uint32_t WorldSize(const Attempt& attempt);
+
 // No rank of the attempt is alive there, and none will be forked.
 bool Over(const Member& member);
 bool AllOver(const Attempt& attempt);
@@ -42,7 +46,7 @@ struct Verdict {
 };
 Verdict Judge(const Job& job);
 
-// For people: "rank 3 on n2 was killed by signal 9".
+// For people: "rank 3 on n2 was killed by SIGKILL".
 std::string Describe(const Cause& cause);
 
 }  // namespace muster

@@ -55,6 +55,15 @@ struct LogWant {
   LogSelection selection;
 };
 
+// A program to be run beside a rank.
+struct ExecWant {
+  std::uint64_t id = 0;
+  JobId job = 0;
+  AttemptNumber attempt = 0;
+  std::uint32_t rank = 0;
+  std::vector<std::string> argv;
+};
+
 // ---- listeners ----------------------------------------------------------------------------------
 
 class AgentStream {
@@ -63,6 +72,7 @@ class AgentStream {
   virtual void GiveOrder(Incarnation incarnation, const Order& order) = 0;
   virtual void WantLogs(const LogWant& want) = 0;
   virtual void EnoughLogs(std::uint64_t want) = 0;
+  virtual void WantExec(const ExecWant& want) = 0;
   virtual void End(const Status& status) = 0;
 };
 
@@ -89,6 +99,14 @@ class LogReader {
   virtual std::vector<LogOffset> Offsets() const = 0;
   // The bytes with which this node answers this want are for it.
   virtual void Expect(std::uint64_t want, const NodeName& node) = 0;
+  virtual void End(const Status& status) = 0;
+};
+
+class ExecCaller {
+ public:
+  virtual ~ExecCaller() = default;
+  // What this node says of the program with this id is for it.
+  virtual void Expect(std::uint64_t id, const NodeName& node) = 0;
   virtual void End(const Status& status) = 0;
 };
 

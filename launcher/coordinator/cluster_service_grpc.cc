@@ -118,26 +118,28 @@ ClusterService::Unary* ClusterService::ListJobs(Context* context,
 
 ClusterService::Unary* ClusterService::Cancel(Context* context, const v1::CancelRequest* request,
                                               v1::CancelReply*) {
-  return OnLoop(context,
-                [request](Front& front, const Moment& at, const Identity& identity, Unary* call) {
-                  const auto job = JobFor(front, request->job(), identity);
-                  if (!job.ok()) {
-                    call->Finish(ToGrpc(job.status()));
-                    return;
-                  }
-                  // The core counts: asked for once is with grace, twice is at once.
-                  const bool asked = (*job)->cancel.has_value();
-                  const bool at_once = asked && (*job)->cancel->code == kNoGrace;
-                  if ((*job)->phase == JobPhase::kEnded || (request->now() ? at_once : asked)) {
-                    FinishDurable(front, call);  // It is so already.
-                    return;
-                  }
-                  const JobCancelled cancelled{
-                      .job = request->job(),
-                      .cause = {.kind = CauseKind::kCancelled, .text = "by " + Describe(identity)}};
-                  if (request->now() && !asked) front.Take(cancelled, at);
-                  front.Take(cancelled, at, FinishWith(call));
-                });
+  return OnLoop(
+      context, [request](Front& front, const Moment& at, const Identity& identity, Unary* call) {
+        const auto job = JobFor(front, request->job(), identity);
+        if (!job.ok()) {
+          call->Finish(ToGrpc(job.status()));
+          return;
+        }
+        // The core counts: asked for once is with grace, twice is at once.
+        const bool asked = (*job)->cancel.has_value();
+        const bool at_once = asked && (*job)->cancel->code == kNoGrace;
+        const bool again = request->has_grace_ms() && !at_once;
+        if ((*job)->phase == JobPhase::kEnded || (request->now() ? at_once : asked && !again)) {
+          FinishDurable(front, call);  // It is so already.
+          return;
+        }
+        JobCancelled cancelled{
+            .job = request->job(),
+            .cause = {.kind = CauseKind::kCancelled, .text = "by " + Describe(identity)}};
+        if (request->has_grace_ms()) cancelled.grace_ms = request->grace_ms();
+        if (request->now() && !asked) front.Take(cancelled, at);
+        front.Take(cancelled, at, FinishWith(call));
+      });
 }
 
 ClusterService::Unary* ClusterService::Signal(Context* context, const v1::SignalRequest* request,
@@ -154,8 +156,9 @@ ClusterService::Unary* ClusterService::Signal(Context* context, const v1::Signal
       call->Finish(ToGrpc(checked));
       return;
     }
-    front.Take(JobSignalled{.job = request->job(), .signal = request->signal()}, at,
-               FinishWith(call));
+    JobSignalled signalled{.job = request->job(), .signal = request->signal()};
+    if (request->has_rank()) signalled.rank = request->rank();
+    front.Take(signalled, at, FinishWith(call));
   });
 }
 
@@ -244,6 +247,33 @@ grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachReply>* ClusterService::Att
       loop_, identity.ok() ? *std::move(identity) : Identity{}, next_listener_++);
   if (denied.ok()) stream->Begin();
   if (!denied.ok()) stream->End(denied);
+  return stream.get();
+}
+
+grpc::ServerWriteReactor<v1::ExecEvent>* ClusterService::Exec(Context* context,
+                                                              const v1::ExecRequest* request) {
+  const ListenerId id = next_listener_++;
+  const auto stream = MakeStream<ExecStream>(loop_, execs_, id);
+  const auto identity = PeerOf(*context);
+  Status checked = identity.status();
+  if (checked.ok() && (request->argv().empty() || request->argv(0).empty())) {
+    checked = Status(Code::kInvalid, "no program to run beside the rank");
+  }
+  if (!checked.ok()) {
+    stream->End(checked);
+    return stream.get();
+  }
+  ExecWant want{.id = id,
+                .job = request->job(),
+                .rank = request->rank(),
+                .argv = {request->argv().begin(), request->argv().end()}};
+  const bool posted = loop_.Post(
+      [stream, identity = *identity, want = std::move(want)](Front& front, const Moment&) {
+        const auto job = JobFor(front, want.job, identity);
+        if (!job.ok()) stream->End(job.status());
+        if (job.ok()) front.Exec(want, stream);
+      });
+  if (!posted) stream->End(Busy());
   return stream.get();
 }
 

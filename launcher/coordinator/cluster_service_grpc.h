@@ -5,14 +5,15 @@
 
 #include <atomic>
 
+#include "launcher/coordinator/exec_relay_grpc.h"
 #include "launcher/coordinator/listeners_grpc.h"
 
 namespace muster {
 
 class ClusterService final : public v1::Cluster::CallbackService {
  public:
-  ClusterService(const CoordinatorConfig& config, Loop& loop, LogRelays& relays)
-      : config_(config), loop_(loop), relays_(relays) {}
+  ClusterService(const CoordinatorConfig& config, Loop& loop, LogRelays& relays, ExecRelays& execs)
+      : config_(config), loop_(loop), relays_(relays), execs_(execs) {}
 
   using Context = grpc::CallbackServerContext;
   using Unary = grpc::ServerUnaryReactor;
@@ -27,6 +28,7 @@ class ClusterService final : public v1::Cluster::CallbackService {
   grpc::ServerWriteReactor<v1::WatchEvent>* Watch(Context*, const v1::WatchRequest*) override;
   grpc::ServerWriteReactor<v1::LogChunk>* Logs(Context*, const v1::LogsRequest*) override;
   grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachReply>* Attach(Context*) override;
+  grpc::ServerWriteReactor<v1::ExecEvent>* Exec(Context*, const v1::ExecRequest*) override;
 
  private:
   using UserWork = std::function<void(Front&, const Moment&, const Identity&, Unary*)>;
@@ -36,6 +38,7 @@ class ClusterService final : public v1::Cluster::CallbackService {
   const CoordinatorConfig& config_;
   Loop& loop_;
   LogRelays& relays_;
+  ExecRelays& execs_;
   std::atomic<ListenerId> next_listener_ = 1;
 };
 

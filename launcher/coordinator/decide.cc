@@ -51,6 +51,16 @@ void Turn::On(const CoordinatorBegan& event) {
     merged.incarnation = 0;
     if (known == state_.nodes.end() || !SaysNothingNew(merged, before)) Note(std::move(merged));
   }
+  if (event.nodes.empty()) return;
+  // One that the file names no more may not register: it gets no work while its lease lasts.
+  std::vector<NodeName> gone;
+  for (const auto& [name, node] : state_.nodes) {
+    const auto same = [&](const NodeRegistered& listed) { return listed.name == name; };
+    if (!node.lost && std::none_of(event.nodes.begin(), event.nodes.end(), same)) {
+      gone.push_back(name);
+    }
+  }
+  for (const NodeName& name : gone) Note(NodeWasLost{name});
 }
 
 void Turn::On(const JobSubmitted& event) {
@@ -89,9 +99,9 @@ void Turn::On(const JobCancelled& event) {
   if (job.cancel) {
     if (cause.kind != CauseKind::kCancelled || job.cancel->code == kKill) return;
     cause = *job.cancel;
-    cause.code = kKill;
+    if (!event.grace_ms) cause.code = kKill;
   }
-  Note(JobCancelAsked{job.id, cause});
+  Note(JobCancelAsked{job.id, cause, event.grace_ms.has_value(), event.grace_ms.value_or(0)});
   if (job.phase != JobPhase::kRunning) return;
   if (job.attempt->stopping) return SendStop(job);
   Stop(job, cause);
@@ -106,9 +116,16 @@ void Turn::On(const JobSignalled& event) {
   if (job.phase != JobPhase::kRunning || !job.attempt->running || job.attempt->stopping) {
     return Answer(Code::kInvalid, Named(event.job) + " has no running ranks to signal");
   }
+  const std::int32_t only = event.rank ? static_cast<std::int32_t>(*event.rank) : -1;
+  if (event.rank && MemberOf(*job.attempt, *event.rank) == nullptr) {
+    return Answer(Code::kInvalid, Named(event.job) + " has no rank " + std::to_string(only) +
+                                      "; its ranks are 0 to " +
+                                      std::to_string(WorldSize(*job.attempt) - 1));
+  }
   for (const Member& member : job.attempt->members) {
     if (member.phase != MemberPhase::kRunning) continue;
-    Order(member.host.node, SignalRanks{job.id, job.attempt->number, event.signal});
+    if (event.rank && &member != MemberOf(*job.attempt, *event.rank)) continue;
+    Order(member.host.node, SignalRanks{job.id, job.attempt->number, event.signal, only});
   }
 }
 

@@ -36,10 +36,12 @@ struct JobSubmitted {
 struct JobCancelled {  // Asked for: Cause kind kCancelled or kClientLost.
   JobId job = 0;
   Cause cause;
+  std::optional<std::uint32_t> grace_ms;  // Instead of the job's own.
 };
 struct JobSignalled {
   JobId job = 0;
   std::int32_t signal = 0;
+  std::optional<std::uint32_t> rank;  // Without: all.
 };
 // Registrations of one node come in the order in which the coordinator accepted their streams, and
 // a stream that a newer one overtook is never heard again: the loop sees to it (by the number of

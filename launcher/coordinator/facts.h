@@ -41,6 +41,8 @@ struct JobAccepted {
 struct JobCancelAsked {
   JobId job = 0;
   Cause cause;
+  bool sets_grace = false;  // The job's grace is from now on ...
+  std::uint32_t grace_ms = 0;
 };
 struct AttemptPlaced {
   JobId job = 0;

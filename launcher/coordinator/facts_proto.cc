@@ -78,8 +78,9 @@ static void Map(A& a, In<A, Host>& v, pb::Host& m) {
 
 template <typename A>
 static void Map(A& a, In<A, Cause>& v, pb::Cause& m) {
-  auto& [kind, rank, node, slot, code, text] = v;
+  auto& [kind, rank, node, slot, code, text, consequence, wall_us, used_bytes, limit_bytes] = v;
   VALUE(kind), VALUE(rank), PART(node), VALUE(slot), VALUE(code), PART(text);
+  VALUE(consequence), VALUE(wall_us), VALUE(used_bytes), VALUE(limit_bytes);
 }
 
 template <typename A>
@@ -121,8 +122,8 @@ static void Map(A& a, In<A, JobAccepted>& v, pb::JobAccepted& m) {
 
 template <typename A>
 static void Map(A& a, In<A, JobCancelAsked>& v, pb::JobCancelAsked& m) {
-  auto& [job, cause] = v;
-  VALUE(job), PART(cause);
+  auto& [job, cause, sets_grace, grace_ms] = v;
+  VALUE(job), PART(cause), VALUE(sets_grace), VALUE(grace_ms);
 }
 
 template <typename A>

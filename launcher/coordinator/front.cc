@@ -16,11 +16,11 @@ bool IsAboutNodes(const Fact& fact) {
          std::holds_alternative<NodeDrainSet>(fact);
 }
 
+}  // namespace
+
 Status NoSuchJob(JobId job) {
   return Status(Code::kNotFound, "there is no job " + std::to_string(job));
 }
-
-}  // namespace
 
 Front::Front(const CoordinatorConfig& config, Journal& journal,
              std::function<void(const Told&)> tell)
@@ -81,6 +81,7 @@ void Front::Close(const Status& status) {
   news_.EndAll(status);
   holds_.EndAll(status);
   logs_.EndAll(status);
+  execs_.EndAll(status);
 }
 
 void Front::Tick(const Moment& at) {
@@ -261,6 +262,7 @@ void Front::Register(std::uint64_t number, std::shared_ptr<AgentStream> stream, 
   }
   if (agent.stream) {
     agent.stream->End(Status(Code::kAborted, "a newer stream of node " + node.name + " took over"));
+    execs_.NodeGone(node.name);
   }
   agent = {.stream = std::move(stream), .number = number, .incarnation = node.incarnation};
   leases_.Heard(node.name, at.now);
@@ -309,72 +311,15 @@ void Front::Reported(const NodeName& node, std::uint64_t number, const Report& r
 }
 
 void Front::AgentClosed(const NodeName& node, std::uint64_t number) {
-  if (Current(node, number)) agents_[node].stream.reset();
+  if (!Current(node, number)) return;
+  agents_[node].stream.reset();
+  execs_.NodeGone(node);
 }
 
 void Front::GiveOrder(const SendOrder& order) {
   const auto it = agents_.find(order.node);
   if (it == agents_.end() || !it->second.stream) return;
   it->second.stream->GiveOrder(order.incarnation, order.order);
-}
-
-// ---- listeners ----------------------------------------------------------------------------------
-
-void Front::Watch(JobId job, ListenerId id, std::uint64_t life, std::uint64_t after,
-                  std::shared_ptr<Watcher> watcher) {
-  auto picture = Picture(job);
-  if (!picture.ok() || !failure_.ok()) {
-    watcher->End(failure_.ok() ? picture.status() : failure_);
-    return;
-  }
-  const bool ended = picture->job.phase == JobPhase::kEnded;
-  if (!ended) news_.Subscribe(job, id, watcher);
-  Leave([watcher = std::move(watcher), ended, stories = news_.Since(job, state_.lives, life, after),
-         shown = std::make_shared<const JobPicture>(*std::move(picture))](const Status& durable) {
-    if (durable.ok()) {
-      for (const Story& story : stories) watcher->Show(story);
-      watcher->Show(shown);
-    }
-    if (ended || !durable.ok()) watcher->End(durable);
-  });
-}
-
-void Front::Hold(JobId job, ListenerId id, std::shared_ptr<Holder> holder) {
-  const auto it = state_.jobs.find(job);
-  if (!failure_.ok() || it == state_.jobs.end()) {
-    holder->End(failure_.ok() ? NoSuchJob(job) : failure_);
-  } else if (it->second.phase == JobPhase::kEnded) {
-    holder->Held();
-    holder->End({});
-  } else if (!it->second.spec.attached) {
-    holder->End(Status(Code::kInvalid, "job " + std::to_string(job) +
-                                           " was not submitted as attached: nobody has to hold "
-                                           "it"));
-  } else {
-    holds_.Hold(job, id, std::move(holder));
-  }
-}
-
-void Front::ReadLogs(ListenerId id, LogsAsked asked, std::shared_ptr<LogReader> reader) {
-  if (!failure_.ok() || !state_.jobs.contains(asked.job)) {
-    reader->End(failure_.ok() ? NoSuchJob(asked.job) : failure_);
-    return;
-  }
-  Carry(logs_.Open(state_, id, std::move(asked), std::move(reader)));
-}
-
-void Front::Carry(const std::vector<LogAction>& actions) {
-  for (const LogAction& action : actions) {
-    Leave([this, action](const Status& durable) {
-      if (!durable.ok()) return;
-      const auto* ask = std::get_if<AskNode>(&action);
-      const auto* enough = std::get_if<TellEnough>(&action);
-      const auto it = agents_.find(ask != nullptr ? ask->node : enough->node);
-      if (it == agents_.end() || !it->second.stream) return;
-      if (ask != nullptr) it->second.stream->WantLogs(ask->want);
-      if (enough != nullptr) it->second.stream->EnoughLogs(enough->want);
-    });
-  }
 }
 
 }  // namespace muster

@@ -18,6 +18,7 @@
 #include "launcher/coordinator/audience.h"
 #include "launcher/coordinator/config.h"
 #include "launcher/coordinator/decide.h"
+#include "launcher/coordinator/exec_desk.h"
 #include "launcher/coordinator/holds.h"
 #include "launcher/coordinator/journal.h"
 #include "launcher/coordinator/lease.h"
@@ -31,6 +32,8 @@ struct Moment {
   TimePoint now;
   WallTime wall;
 };
+
+Status NoSuchJob(JobId job);
 
 class Front {
  public:
@@ -76,6 +79,9 @@ class Front {
   void ReadLogs(ListenerId id, LogsAsked asked, std::shared_ptr<LogReader> reader);
   void CloseLogs(ListenerId id) { Carry(logs_.Close(id)); }
   void LogsPushed(std::uint64_t want, bool ok) { Carry(logs_.Pushed(state_, want, ok)); }
+  // `want`: without its attempt, which is the one that runs.
+  void Exec(ExecWant want, std::shared_ptr<ExecCaller> caller);
+  void CloseExec(std::uint64_t id) { execs_.Close(id); }
 
  private:
   struct Agent {
@@ -103,6 +109,7 @@ class Front {
   Holds holds_;
   News news_;
   LogDesk logs_;
+  ExecDesk execs_;
   std::map<NodeName, Agent> agents_;
 
   struct Held {

@@ -47,6 +47,10 @@ void Fill(const Cause& cause, v1::Cause* message) {
   message->set_slot(cause.slot);
   message->set_code(cause.code);
   message->set_text(Utf8(cause.text));
+  message->set_consequence(cause.consequence);
+  message->set_wall_us(cause.wall_us);
+  message->set_used_bytes(cause.used_bytes);
+  message->set_limit_bytes(cause.limit_bytes);
 }
 
 void Fill(const Seating& seating, v1::Member* message) {
@@ -225,7 +229,7 @@ v1::Job ToProto(const JobPicture& picture, bool whole) {
       const auto seating = picture.seating.find(member.node());
       if (seating != picture.seating.end()) Fill(seating->second, &member);
     }
-    for (const std::string& why : picture.why) message.add_why(why);
+    for (const std::string& why : picture.why) message.add_why(Utf8(why));
   }
   if (picture.progress) *message.mutable_progress() = ToProto(*picture.progress);
   return message;

@@ -38,16 +38,24 @@ void Daemon::Do(const ConnectToHead& effect) {
 void Daemon::Do(const AskRanks& effect) {
   const auto count = static_cast<std::uint32_t>(order().hosts[order().host_index].slots.size());
   for (std::uint32_t local = 0; local < count; ++local) {
-    if (!services_.AskToStop(local, effect.grace_ms)) ranks_.SignalOne(local, SIGTERM);
+    const bool told = services_.AskToStop(local, effect.grace_ms);
+    if (!told) {
+      ranks_.SignalOne(local, SIGTERM);
+    } else if (ranks_.Catches(local, SIGTERM)) {
+      ranks_.SignalProcess(local, SIGTERM);
+    }
   }
 }
 
 void Daemon::Do(const SignalAll& effect) {
-  ranks_.Signal(effect.signal);
+  const std::uint32_t first = order().hosts[order().host_index].first_rank;
+  if (effect.rank < 0) return ranks_.Signal(effect.signal);
+  ranks_.SignalOne(static_cast<std::uint32_t>(effect.rank) - first, effect.signal);
 }
 
 void Daemon::Do(const KillRanks&) {
   attempt_.killing = true;
+  Reap();  // What ended by itself is told apart from what the kill ends.
   ranks_.Kill();
 }
 
@@ -61,6 +69,7 @@ void Daemon::Do(const CleanUp& effect) {
   checkpoints_.End();
   fences_.Clear();
   pmix_.Drop();
+  exec_.EndAll();
   ranks_.Kill();
   Poll();
   removal_.Add(ShmFolder(effect.attempt));
@@ -122,6 +131,7 @@ void Daemon::Do(const EndProcess&) {
 
 void Daemon::SweepTraces() {
   peers_.Drop();
+  exec_.EndAll();
   ranks_.Kill();
   for (const pid_t pid : Ours()) kill(pid, SIGKILL);
   while (waitpid(-1, nullptr, 0) > 0) {

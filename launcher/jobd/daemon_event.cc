@@ -1,6 +1,7 @@
 #include "launcher/jobd/daemon_event.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include "launcher/jobd/psk_openssl.h"
 #include "launcher/jobd/rank_environment.h"
 #include "runtime/base/log.h"
+#include "runtime/base/paths.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -77,16 +79,7 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
                  IsHead() ? BringFence(0, up) : peers_.Send(0, up);
                },
            .connected = [this](std::uint32_t rank) { RankMet(rank); },
-           .aborted =
-               [this](const pmix::RankAborted& aborted) {
-                 Feed(LocalFailed{{.kind = CauseKind::kAborted,
-                                   .rank = static_cast<std::int32_t>(aborted.rank),
-                                   .node = arguments_.node,
-                                   .code = aborted.status,
-                                   .text = "MPI_Abort with status " +
-                                           std::to_string(aborted.status) +
-                                           (aborted.text.empty() ? "" : ": " + aborted.text)}});
-               },
+           .aborted = [this](const pmix::RankAborted& aborted) { Aborted(aborted); },
            .unused = [this](const std::string& folder) { removal_.Add(folder); }}),
       services_(base, {.spread = [this](const std::string& key,
                                         const std::string& value) { SpreadKey(key, value); },
@@ -113,6 +106,7 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
                         },
                     .settled = [this] { Feed(MoverSettled{}); }}),
       mpi_watch_(base, [this](std::uint32_t local_rank) { RankAlone(local_rank, ""); }),
+      exec_(base, [this](const ExecAsked& asked) { return BesideRank(asked); }),
       child_(evsignal_new(base, SIGCHLD, OnChild, this)),
       deadline_(evtimer_new(base, OnDeadline, this)),
       poll_(evtimer_new(base, OnPoll, this)),
@@ -139,6 +133,7 @@ Status Daemon::Begin() {
   if (!port.ok()) return port.status();
   state_.status.port = *port;
   RETURN_IF_ERROR(agent_.Listen(arguments_.socket));
+  RETURN_IF_ERROR(exec_.Listen(ExecSocket(arguments_.socket)));
   pmix_.StartSpare();
   return {};
 }
@@ -237,7 +232,8 @@ void Daemon::OnChild(evutil_socket_t, short, void* self) {
 void Daemon::Reap() {
   for (;;) {
     int wait_status = 0;
-    const pid_t pid = waitpid(-1, &wait_status, WNOHANG);
+    rusage usage{};
+    const pid_t pid = wait4(-1, &wait_status, WNOHANG, &usage);
     if (pid <= 0) return;
     if (pmix_.Reaped(pid)) continue;
     if (checkpoints_.mover().Reaped(pid)) continue;
@@ -245,8 +241,10 @@ void Daemon::Reap() {
       ScriptEnded(*end);
       continue;
     }
+    if (exec_.Reaped(pid, wait_status)) continue;
     // The rest are orphans that a rank left: jobd is their subreaper.
-    if (const auto exit = ranks_.Reaped(pid, wait_status)) Exited(*exit);
+    const auto peak_bytes = static_cast<std::uint64_t>(usage.ru_maxrss) << 10;
+    if (const auto exit = ranks_.Reaped(pid, wait_status, peak_bytes)) Exited(*exit);
   }
 }
 
@@ -258,7 +256,7 @@ void Daemon::Exited(const LocalRanks::Exit& exit) {
     attempt_.last_exit = exit;
     return Poll();
   }
-  Feed(RankExited{exit.local_rank, exit.cause});
+  Feed(RankExited{exit.local_rank, exit.cause, exit.by_us});
 }
 
 void Daemon::OnPoll(evutil_socket_t, short, void* pointer) {

@@ -16,6 +16,7 @@
 #include "launcher/jobd/agent_socket_event.h"
 #include "launcher/jobd/binding.h"
 #include "launcher/jobd/checkpoints_event.h"
+#include "launcher/jobd/exec_door_event.h"
 #include "launcher/jobd/fence_table.h"
 #include "launcher/jobd/jobd.h"
 #include "launcher/jobd/late_removal_event.h"
@@ -74,6 +75,8 @@ class Daemon {
   void RankMet(std::uint32_t rank);
   void MaybePrepared();
   void MaybeMpiUp();
+  void Aborted(const pmix::RankAborted& aborted);
+  Result<Spawn> BesideRank(const ExecAsked& asked) const;
   // `said`: the end of its stderr, if it ended.
   void RankAlone(std::uint32_t local_rank, const std::string& said);
 
@@ -147,6 +150,7 @@ class Daemon {
   Checkpoints checkpoints_;
   MpiWatch mpi_watch_;
   FenceTable fences_;
+  ExecDoor exec_;
   event* const child_;
   event* const deadline_;
   event* const poll_;

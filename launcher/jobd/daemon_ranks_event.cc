@@ -167,7 +167,7 @@ void Daemon::Poll() {
     return;
   }
   if (const auto exit = std::exchange(attempt_.last_exit, std::nullopt)) {
-    Feed(RankExited{exit->local_rank, exit->cause});
+    Feed(RankExited{exit->local_rank, exit->cause, exit->by_us});
   }
   if (StartScript(std::exchange(epilog_, {}))) return;
   MaybePrepared();
@@ -248,12 +248,41 @@ void Daemon::RankAlone(std::uint32_t local_rank, const std::string& said) {
       {.kind = CauseKind::kSingleton,
        .rank = static_cast<std::int32_t>(rank),
        .node = arguments_.node,
+       .slot = order().hosts[order().host_index].slots[local_rank],
        .text = "rank " + std::to_string(rank) +
                " started MPI but never met muster's PMIx server: "
                "it took itself for a job of one rank. The variables PMIX_* and JSM_JSRUN_PORT must "
                "reach the program (no mpirun, no env -i around it), and its MPI must be Open MPI "
                "4.1 or newer with PMIx" +
-               (said.empty() ? "" : ". It said: " + said)}});
+               (said.empty() ? "" : ". It said: " + said),
+       .wall_us = WallMicroseconds()}});
+}
+
+void Daemon::Aborted(const pmix::RankAborted& aborted) {
+  const Host& host = order().hosts[order().host_index];
+  const std::uint32_t local_rank = aborted.rank - host.first_rank;
+  Cause cause = {.kind = CauseKind::kAborted,
+                 .rank = static_cast<std::int32_t>(aborted.rank),
+                 .node = arguments_.node,
+                 .code = aborted.status,
+                 .text = "MPI_Abort with status " + std::to_string(aborted.status) +
+                         (aborted.text.empty() ? "" : ": " + aborted.text),
+                 .wall_us = WallMicroseconds()};
+  if (local_rank < host.slots.size()) cause.slot = host.slots[local_rank];
+  // Open MPI aborts a rank when its peer is gone.
+  cause.consequence = ranks_.BlamesPeer(local_rank);
+  Feed(LocalFailed{std::move(cause)});
+}
+
+Result<Spawn> Daemon::BesideRank(const ExecAsked& asked) const {
+  const auto absent = [&](const std::string& why) {
+    return Status(Code::kInvalid, "rank " + std::to_string(asked.rank) + " " + why);
+  };
+  if (!InAttempt(asked.attempt)) return absent("is of an attempt that is over");
+  const Host& host = order().hosts[order().host_index];
+  const std::uint32_t local_rank = asked.rank - host.first_rank;
+  if (local_rank >= host.slots.size()) return absent("is not on this node");
+  return ranks_.Beside(local_rank, asked.argv);
 }
 
 }  // namespace muster

@@ -20,14 +20,7 @@ class Turn {
   // The status is told before what may take long or must find it on the disk.
   std::vector<JobdEffect> Take() && {
     if (status_ == before_) return std::move(effects_);
-    const auto late = [](const JobdEffect& effect) {
-      return std::holds_alternative<ConnectToHead>(effect) ||
-             std::holds_alternative<PrepareRanks>(effect) ||
-             std::holds_alternative<CleanUp>(effect) ||
-             std::holds_alternative<SettleMover>(effect) ||
-             std::holds_alternative<EndProcess>(effect);
-    };
-    effects_.emplace(std::find_if(effects_.begin(), effects_.end(), late), TellAgent{});
+    effects_.emplace(std::find_if(effects_.begin(), effects_.end(), ComesLate), TellAgent{});
     return std::move(effects_);
   }
 
@@ -65,15 +58,18 @@ class Turn {
     if (order.grace_ms == 0 || status_.phase < MemberPhase::kRunning) {
       return Leave({.kind = CauseKind::kCancelled, .text = "stopped by the coordinator"});
     }
+    if (s_.suspect && status_.ranks_alive == 0) return Leave(Cause(*s_.suspect));
     s_.kill_at = std::min(kill_at, s_.kill_at.value_or(kill_at));
     if (status_.phase != MemberPhase::kRunning) return;
     status_.phase = MemberPhase::kStopping;
+    s_.asked = true;
+    s_.suspect.reset();
     Do(AskRanks{order.grace_ms});
   }
 
   void Obey(const SignalRanks& order) {
     if (order.attempt != status_.attempt || !Vouches() || status_.ranks_alive == 0) return;
-    Do(SignalAll{order.signal});
+    Do(SignalAll{order.signal, order.rank});
   }
 
   void Obey(const EndJob&) {
@@ -197,21 +193,20 @@ class Turn {
     if (rank == s_.ranks.end() || !rank->second) return;
     rank->second = false;
     --status_.ranks_alive;
-    if (Vouches() && !status_.asked_to_stop && event.cause.kind != CauseKind::kNone) {
-      Cause cause = event.cause;
-      const Host& host = Here();
-      if (cause.rank < 0) cause.rank = static_cast<std::int32_t>(host.first_rank + rank->first);
-      cause.slot = host.slots[rank->first];
-      return Leave(std::move(cause));
+    if (event.cause.kind != CauseKind::kNone && !event.by_us && !s_.asked) {
+      Cause cause = PlacedOn(Here(), event);
+      if (Vouches()) return Blame(std::move(cause));
+      LearnBetter(status_, cause);
     }
     if (status_.ranks_alive > 0) return;
     if (!Vouches()) return Left();
+    if (s_.suspect) return Doubt();
     status_.phase = MemberPhase::kFinished;
     if (!IsHead()) return Send(0, peer::Finished{status_.attempt});
     CallItOver();
   }
 
-  void On(const LocalFailed& event) { Leave(event.cause); }
+  void On(const LocalFailed& event) { Blame(event.cause); }
 
   void On(const MoverSettled&) {
     if (s_.ending && !Active(status_.phase)) Do(EndProcess{});
@@ -222,6 +217,7 @@ class Turn {
     if (s_.kill_at && now_ >= *s_.kill_at) {
       return Leave({.kind = CauseKind::kCancelled, .text = "the grace time is over"});
     }
+    if (s_.suspect && now_ >= s_.suspect_until) return Leave(Cause(*s_.suspect));
     if (!IsHead()) {
       if (!s_.head_connected || now_ < FenceAt(s_.proven)) return;
       return LosePeer(Missed(s_), "silent for too long");
@@ -276,18 +272,7 @@ class Turn {
 
   void Begin(const StartAttempt& order) {
     CHECK(status_.ranks_alive == 0 && order.host_index < order.hosts.size());
-    const JobdState old = std::exchange(s_, JobdState{});
-    status_.job = old.status.job;
-    status_.instance = old.status.instance;
-    status_.port = old.status.port;
-    status_.attempt = order.attempt;
-    status_.phase = MemberPhase::kStarting;
-    s_.order = order;
-    s_.refused = old.refused;
-    s_.next_beat = now_;
-    if (order.host_index == 0) {
-      for (std::uint32_t i = 1; i < order.hosts.size(); ++i) s_.followers[i] = {};
-    }
+    const JobdState old = std::exchange(s_, Fresh(s_, order, now_));
     Do(PrepareRanks{});
     if (old.next_meet) Obey(*old.next_meet);
   }
@@ -338,6 +323,21 @@ class Turn {
     Leave({.kind = CauseKind::kPeerLost,
            .node = node,
            .text = "the job daemon on " + node + " was lost: " + why});
+  }
+
+  // A failure here.  One that blames a peer waits for a better one, here or elsewhere.
+  void Blame(Cause cause) {
+    if (!Vouches()) return;
+    if (!cause.consequence || s_.asked) return Leave(std::move(cause));
+    if (!s_.suspect) {
+      s_.suspect = std::move(cause);
+      s_.suspect_until = now_ + kSuspectFor;
+    }
+    Doubt();
+  }
+
+  void Doubt() {  // With nobody left who could be the first, it is.
+    if (status_.ranks_alive == 0 && s_.order->hosts.size() == 1) Leave(Cause(*s_.suspect));
   }
 
   // The first failure: everyone is told, the ranks are killed, and it never vouches again.

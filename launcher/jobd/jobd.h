@@ -48,7 +48,8 @@ struct LocalPrepared {  // PMIx knows the ranks; all for the fork is there.  Nev
 };
 struct RankExited {
   std::uint32_t local_rank = 0;
-  Cause cause;  // kNone: left with 0.
+  Cause cause;         // kNone: left with 0.
+  bool by_us = false;  // KillRanks ended it.
 };
 struct LocalFailed {  // PMIx lost, MPI_Abort, a silent singleton, a store that is required.
   Cause cause;
@@ -69,11 +70,14 @@ struct ConnectToHead {     // For the current attempt; replaces any earlier conn
 struct PrepareRanks {
 };  // Register the attempt with a PMIx server, make folders; then LocalPrepared.
 struct ForkRanks {};
-struct AskRanks {  // Link Stop and SIGTERM.
+// Link Stop, and SIGTERM but for a rank that would only die of it: one that has heard the Stop and
+// handles no SIGTERM.
+struct AskRanks {
   std::uint32_t grace_ms = 0;
 };
 struct SignalAll {
   std::int32_t signal = 0;
+  std::int32_t rank = -1;  // Of the job; -1: all of them.
 };
 struct KillRanks {
 };                // SIGKILL to all of the attempt, descendants too; RankExited follows for each.
@@ -121,12 +125,18 @@ struct JobdState {
   std::int64_t head_proven = 0;  // The same of the head alone.
   std::uint32_t silent = 0;      // Of the head's last beat.
   std::optional<TimePoint> kill_at;
+  bool asked = false;  // AskRanks: how a rank leaves from now on is no failure.
+  // A rank left and blamed a peer: the peer's own end explains it, and may take a while to be seen.
+  std::optional<Cause> suspect;
+  TimePoint suspect_until;
   TimePoint next_beat;
   bool ending = false;
   bool operator==(const JobdState&) const = default;
 };
 
 inline constexpr int kBeatsPerFence = 10;
+// How long a rank that blames a peer is not yet the cause.
+inline constexpr Duration kSuspectFor = std::chrono::seconds(1);
 
 std::vector<JobdEffect> Step(JobdState& state, const JobdEvent& event, TimePoint now);
 

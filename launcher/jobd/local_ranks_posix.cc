@@ -10,7 +10,10 @@
 #include <cerrno>
 #include <cstring>
 
+#include "launcher/jobd/last_words.h"
 #include "launcher/jobd/machine_posix.h"
+#include "launcher/jobd/program_posix.h"
+#include "launcher/jobd/rank_environment.h"
 #include "runtime/base/containment_posix.h"
 #include "runtime/base/log.h"
 #include "runtime/base/paths.h"
@@ -19,54 +22,9 @@
 namespace muster {
 namespace {
 
-constexpr std::size_t kTailLines = 20;
-constexpr std::size_t kTailBytes = 4096;
 // A user without rights may have 64 MiB in pipes: that is enough for 200 ranks a host.
 constexpr int kOutPipeBytes = 256 << 10, kErrPipeBytes = 64 << 10;
 constexpr Duration kLogPatience = std::chrono::milliseconds(500);
-
-bool IsFolder(const std::string& path) {
-  struct stat info {};
-  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
-}
-
-std::string Quoted(const std::string& text) {
-  return "'" + text + "'";
-}
-
-Cause CheckProgram(const Program& program, const NodeName& node) {
-  if (program.argv.empty()) {
-    return {.kind = CauseKind::kLaunch, .node = node, .text = "the job has no command"};
-  }
-  const std::string& name = program.argv[0];
-  const bool searched = name.find('/') == std::string::npos;
-  std::string refused, why;
-  for (const std::string& path : ProgramPaths(name, program.workdir, program.environment)) {
-    if (access(path.c_str(), F_OK) != 0) {
-      if (searched || errno != EACCES) continue;
-      why = "a folder on the way to it cannot be entered";
-    } else if (IsFolder(path)) {
-      why = "it is a folder";
-    } else if (access(path.c_str(), X_OK) != 0) {
-      why = "it has no execute permission";
-    } else {
-      return {};
-    }
-    refused = path;
-  }
-  if (!refused.empty()) {
-    return {.kind = CauseKind::kNotExecutable,
-            .node = node,
-            .code = 126,
-            .text = Quoted(refused) + " on node " + node + " cannot be run: " + why};
-  }
-  return {.kind = CauseKind::kNotFound,
-          .node = node,
-          .code = 127,
-          .text = "program " + Quoted(name) + " was not found on node " + node +
-                  (searched ? " in any folder of the job's PATH" : "") +
-                  "; it must be there under the same name on every node"};
-}
 
 Cause LaunchCause(const NodeName& node, const std::string& text) {
   return {.kind = CauseKind::kLaunch, .node = node, .text = "node " + node + ": " + text};
@@ -103,6 +61,8 @@ Cause LocalRanks::Prepare(const StartAttempt& order) {
   MakeRanksGroup(order.attempt);
   program_ = order.program.argv.empty() ? "" : order.program.argv[0];
   workdir_ = order.program.workdir;
+  umask_ = order.program.umask;
+  limits_ = order.program.limits;
   if (!workdir_.empty() && access((workdir_ + "/.").c_str(), X_OK) != 0) {
     return LaunchCause(node_, "the working directory " + Quoted(workdir_) +
                                   " cannot be entered: " + std::strerror(errno) +
@@ -139,7 +99,7 @@ std::vector<LocalRanks::Exit> LocalRanks::Fork(
   reports_.Reset(ends[0]);
   const UniqueFd report(ends[1]);
   drained_ = false;
-  oom_kills_ = OutOfMemoryKills();
+  memory_.Begin(groups_.empty() ? "" : groups_.back());
   Spawn spawn{.argv = order.program.argv,
               .workdir = order.program.workdir,
               .umask = order.program.umask,
@@ -168,6 +128,28 @@ std::vector<LocalRanks::Exit> LocalRanks::Fork(
   return unborn;
 }
 
+Result<Spawn> LocalRanks::Beside(std::uint32_t local_rank, std::vector<std::string> argv) const {
+  const std::string pid = std::to_string(PidOf(local_rank));
+  const Result<std::string> environment = ReadFile("/proc/" + pid + "/environ");
+  if (pid == "0" || !environment.ok() || environment->find("MUSTER_RANK=") == std::string::npos) {
+    return Status(Code::kUnavailable, "the rank has ended, or has not begun yet");
+  }
+  Spawn spawn{.argv = std::move(argv),
+              .environment = EnvironmentBeside(Split(*environment, '\0'), pid),
+              .workdir = workdir_,
+              .umask = umask_,
+              .limits = limits_,
+              .group = groups_.empty() ? "" : groups_.back()};
+  for (std::string& word : spawn.argv) {
+    for (std::size_t at = word.find("{pid}"); at != std::string::npos;
+         at = word.find("{pid}", at)) {
+      word.replace(at, 5, pid);
+    }
+  }
+  spawn.paths = ProgramPaths(spawn.argv[0], workdir_, spawn.environment);
+  return spawn;
+}
+
 void LocalRanks::Signal(int number) {
   for (const auto& [local, rank] : ranks_) SignalOne(local, number);
 }
@@ -175,6 +157,20 @@ void LocalRanks::Signal(int number) {
 void LocalRanks::SignalOne(std::uint32_t local_rank, int number) {
   const pid_t pid = PidOf(local_rank);
   if (pid > 0) kill(-pid, number);
+}
+
+void LocalRanks::SignalProcess(std::uint32_t local_rank, int number) {
+  const pid_t pid = PidOf(local_rank);
+  if (pid > 0) kill(pid, number);
+}
+
+bool LocalRanks::Catches(std::uint32_t local_rank, int number) const {
+  const Result<std::string> status =
+      ReadFile("/proc/" + std::to_string(PidOf(local_rank)) + "/status");
+  const std::size_t at = status.ok() ? status->find("\nSigCgt:\t") : std::string::npos;
+  if (at == std::string::npos) return false;
+  const std::uint64_t caught = std::strtoull(status->c_str() + at + 9, nullptr, 16);
+  return ((caught >> static_cast<unsigned>(number - 1)) & 1U) != 0;
 }
 
 void LocalRanks::Kill() {
@@ -188,7 +184,8 @@ pid_t LocalRanks::PidOf(std::uint32_t local_rank) const {
   return found == ranks_.end() || found->second.record.exited ? 0 : found->second.record.pid;
 }
 
-std::optional<LocalRanks::Exit> LocalRanks::Reaped(pid_t pid, int wait_status) {
+std::optional<LocalRanks::Exit> LocalRanks::Reaped(pid_t pid, int wait_status,
+                                                   std::uint64_t peak_bytes) {
   for (auto& [local, rank] : ranks_) {
     if (rank.record.exited || rank.record.pid != pid) continue;
     rank.record.exited = true;
@@ -196,7 +193,8 @@ std::optional<LocalRanks::Exit> LocalRanks::Reaped(pid_t pid, int wait_status) {
     ReadReports();
     // Whoever hears that all have ended may read the logs to their ends.
     if (alive() == 0) drain_.Settle(kLogPatience);
-    return Exit{local, CauseOf(rank, local)};
+    const bool by_us = killed_ && WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL;
+    return Exit{local, by_us ? OurKill(rank) : CauseOf(rank, local, peak_bytes), by_us};
   }
   return std::nullopt;
 }
@@ -208,7 +206,15 @@ void LocalRanks::ReadReports() {
   }
 }
 
-Cause LocalRanks::CauseOf(const Rank& rank, std::uint32_t local_rank) {
+// What our own kill cut short has nothing to say.
+Cause LocalRanks::OurKill(const Rank& rank) const {
+  return {.kind = CauseKind::kSignal,
+          .rank = static_cast<std::int32_t>(rank.record.rank),
+          .node = node_,
+          .code = SIGKILL};
+}
+
+Cause LocalRanks::CauseOf(const Rank& rank, std::uint32_t local_rank, std::uint64_t peak_bytes) {
   const int status = rank.record.wait_status;
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
   Cause cause;
@@ -220,19 +226,30 @@ Cause LocalRanks::CauseOf(const Rank& rank, std::uint32_t local_rank) {
   } else {
     cause = {.kind = CauseKind::kSignal, .code = WTERMSIG(status)};
   }
-  if (cause.code == SIGKILL && cause.kind == CauseKind::kSignal && !killed_) {
-    const std::uint64_t kills = OutOfMemoryKills();
-    if (kills > oom_kills_) cause.kind = CauseKind::kOutOfMemory;
-    oom_kills_ = kills;
+  if (cause.kind == CauseKind::kSignal && cause.code == SIGKILL &&
+      memory_.Ended(rank.record.pid, peak_bytes)) {
+    cause.kind = CauseKind::kOutOfMemory;
+    cause.used_bytes = peak_bytes;
+    cause.limit_bytes = OutOfMemoryWatch::Limit(groups_.empty() ? "" : groups_.back());
   }
-  // What our own kill cut short has nothing to say.
-  if (cause.text.empty() && !killed_) {
+  if (cause.text.empty()) {
     drain_.Settle(kLogPatience);
-    cause.text = LastLines(rank.err_path, kTailLines);
+    cause.text = LastWordsIn(rank.err_path);
   }
+  // SIGPIPE is what a rank gets that writes to one that is gone.
+  const bool by_itself = cause.kind == CauseKind::kExit || cause.kind == CauseKind::kSignal;
+  cause.consequence = by_itself && ((cause.kind == CauseKind::kSignal && cause.code == SIGPIPE) ||
+                                    muster::BlamesPeer(cause.text));
+  cause.wall_us = WallMicroseconds();
   cause.rank = static_cast<std::int32_t>(rank.record.rank);
   cause.node = node_;
   return cause;
+}
+
+bool LocalRanks::BlamesPeer(std::uint32_t local_rank) {
+  drain_.Settle(kLogPatience);
+  const auto found = ranks_.find(local_rank);
+  return found != ranks_.end() && muster::BlamesPeer(LastWordsIn(found->second.err_path));
 }
 
 Cause LocalRanks::ExecCause(const ExecFailure& failure) const {
@@ -250,12 +267,7 @@ Cause LocalRanks::ExecCause(const ExecFailure& failure) const {
     case ExecStage::kExec:
       break;
   }
-  const bool missing = failure.error == ENOENT;
-  std::string text = "program " + Quoted(program_) + " on node " + node_ + ": " + error;
-  if (missing) text += " (or the interpreter that it names is not there)";
-  return {.kind = missing ? CauseKind::kNotFound : CauseKind::kNotExecutable,
-          .code = missing ? 127 : 126,
-          .text = std::move(text)};
+  return CannotRun(program_, node_, failure.error);
 }
 
 std::size_t LocalRanks::alive() const {
@@ -311,23 +323,15 @@ void LocalRanks::RemoveGroups() {
   });
 }
 
-std::string LastLines(const std::string& path, std::size_t lines) {
+std::string LastWordsIn(const std::string& path) {
   const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat info {};
   if (!fd.valid() || fstat(fd.get(), &info) != 0) return "";
-  const off_t begin = std::max<off_t>(0, info.st_size - static_cast<off_t>(kTailBytes));
-  std::string text(kTailBytes, '\0');
+  const off_t begin = std::max<off_t>(0, info.st_size - static_cast<off_t>(kLastWordsMost));
+  std::string text(kLastWordsMost, '\0');
   const ssize_t n = pread(fd.get(), text.data(), text.size(), begin);
   text.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  std::size_t at = text.size();
-  for (std::size_t i = 0; i < lines && at != std::string::npos && at > 0; ++i) {
-    at = text.rfind('\n', at - 1);
-  }
-  if (at != std::string::npos && at > 0) return text.substr(at + 1);
-  // The first of them may have been cut.
-  const std::size_t whole = begin > 0 ? text.find('\n') : std::string::npos;
-  return whole == std::string::npos ? text : text.substr(whole + 1);
+  return LastWords(text, /*whole=*/begin == 0);
 }
 
 }  // namespace muster

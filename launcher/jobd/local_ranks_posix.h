@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "launcher/jobd/log_drain_posix.h"
+#include "launcher/jobd/out_of_memory_posix.h"
 #include "launcher/jobd/spawn_posix.h"
 #include "runtime/base/file_posix.h"
 #include "runtime/base/status_file.h"
@@ -22,7 +23,8 @@ class LocalRanks {
  public:
   struct Exit {
     std::uint32_t local_rank = 0;
-    Cause cause;  // kNone: left with 0.
+    Cause cause;         // kNone: left with 0.
+    bool by_us = false;  // Kill() ended it.
   };
 
   // `logs`: ClusterPaths::Logs().  `group`: the job's, or empty; the ranks of each attempt get
@@ -46,11 +48,20 @@ class LocalRanks {
   // To each rank's process group.
   void Signal(int number);
   void SignalOne(std::uint32_t local_rank, int number);
+  // To the rank alone, not to what it started.
+  void SignalProcess(std::uint32_t local_rank, int number);
+  // Whether the rank has a handler of its own for the signal.
+  bool Catches(std::uint32_t local_rank, int number) const;
   // SIGKILL, and to all that descends from them: in rounds, until Gone().
   void Kill();
 
-  // A child ended; nothing when it was no rank.
-  std::optional<Exit> Reaped(pid_t pid, int wait_status);
+  // What runs `argv` as the rank runs: in its group, environment, folder and limits.
+  Result<Spawn> Beside(std::uint32_t local_rank, std::vector<std::string> argv) const;
+
+  // A child ended; nothing when it was no rank.  `peak_bytes`: the most memory that it had.
+  std::optional<Exit> Reaped(pid_t pid, int wait_status, std::uint64_t peak_bytes);
+  // Whether the rank has said that a peer went first.
+  bool BlamesPeer(std::uint32_t local_rank);
 
   std::size_t alive() const;
   // Neither a rank nor anything that a rank started is alive; then the logs are whole.  Kills what
@@ -78,6 +89,8 @@ class LocalRanks {
 
   bool EndAllBut(const std::set<pid_t>& ours);
   Cause CauseOf(const Rank& rank, std::uint32_t local_rank);
+  Cause CauseOf(const Rank& rank, std::uint32_t local_rank, std::uint64_t peak_bytes);
+  Cause OurKill(const Rank& rank) const;
   Cause ExecCause(const ExecFailure& failure) const;
   void ReadReports();
   void MakeRanksGroup(AttemptNumber attempt);
@@ -92,13 +105,15 @@ class LocalRanks {
   std::map<std::uint32_t, ExecFailure> failures_;
   UniqueFd reports_;
   std::string program_, workdir_;
-  std::uint64_t oom_kills_ = 0;  // Accounted for.
+  std::int64_t umask_ = -1;
+  std::vector<ResourceLimit> limits_;
+  OutOfMemoryWatch memory_;
   bool killed_ = false;
   bool drained_ = true;  // No rank was forked since the pipes were closed.
   LogDrain drain_;
 };
 
-// The last lines of a file: at most `lines` of them and 4 KiB.
-std::string LastLines(const std::string& path, std::size_t lines);
+// Of a file's end, what is to be shown (last_words.h).
+std::string LastWordsIn(const std::string& path);
 
 }  // namespace muster

@@ -13,7 +13,6 @@
 
 #include "runtime/base/clock.h"
 #include "runtime/base/file_posix.h"
-#include "runtime/base/text.h"
 
 namespace muster {
 namespace {
@@ -40,16 +39,6 @@ std::map<std::string, std::string> AddressesAndInterfaces() {
   }
   freeifaddrs(list);
   return found;
-}
-
-// The number after `word` in a file of "word number" lines.
-std::optional<std::uint64_t> NumberIn(const std::string& path, const std::string& word) {
-  const Result<std::string> text = ReadFile(path);
-  if (!text.ok()) return std::nullopt;
-  for (const std::string& line : Split(*text, '\n')) {
-    if (line.rfind(word + " ", 0) == 0) return ParseUnsigned(line.substr(word.size() + 1));
-  }
-  return std::nullopt;
 }
 
 }  // namespace
@@ -93,25 +82,14 @@ std::uint64_t PhysicalMemory() {
          static_cast<std::uint64_t>(sysconf(_SC_PAGE_SIZE));
 }
 
-std::uint64_t OutOfMemoryKills() {
-  const Result<std::string> own = ReadFile("/proc/self/cgroup");
-  if (!own.ok()) return 0;
-  for (const std::string& line : Split(*own, '\n')) {
-    const std::vector<std::string> parts = Split(line, ':');
-    if (parts.size() < 3) continue;
-    std::optional<std::uint64_t> kills;
-    if (parts[1] == "memory") {
-      kills = NumberIn("/sys/fs/cgroup/memory" + parts[2] + "/memory.oom_control", "oom_kill");
-    } else if (parts[1].empty()) {
-      kills = NumberIn("/sys/fs/cgroup" + parts[2] + "/memory.events", "oom_kill");
-    }
-    if (kills) return *kills;
-  }
-  return 0;
-}
-
 std::int64_t MonotonicMicroseconds() {
   return std::chrono::duration_cast<std::chrono::microseconds>(RealClock().Now().time_since_epoch())
+      .count();
+}
+
+std::int64_t WallMicroseconds() {
+  return std::chrono::duration_cast<std::chrono::microseconds>(
+             RealClock().Wall().time_since_epoch())
       .count();
 }
 

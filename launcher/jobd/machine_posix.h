@@ -24,11 +24,8 @@ std::string InterfaceOf(const std::string& address);
 
 std::uint64_t PhysicalMemory();
 
-// Processes that the out-of-memory killer ended in this process's memory cgroup so far; 0 where
-// there is no such cgroup.
-std::uint64_t OutOfMemoryKills();
-
-// Microseconds of the monotonic clock.
+// Microseconds of the monotonic clock, and since 1970.
 std::int64_t MonotonicMicroseconds();
+std::int64_t WallMicroseconds();
 
 }  // namespace muster

@@ -12,11 +12,7 @@
 #include "runtime/base/paths.h"
 
 namespace muster {
-namespace {
-
-constexpr std::size_t kTailLines = 20;
-
-}  // namespace
+namespace {}  // namespace
 
 NodeScript ScriptOf(const StartAttempt& order, const std::string& name, const std::string& text,
                     const std::string& logs) {
@@ -59,7 +55,7 @@ std::optional<NodeScripts::End> NodeScripts::Reaped(pid_t pid, int wait_status) 
   const std::string how = WIFEXITED(wait_status)
                               ? "left with exit code " + std::to_string(WEXITSTATUS(wait_status))
                               : "was killed by signal " + std::to_string(WTERMSIG(wait_status));
-  const std::string said = LastLines(script_.log, kTailLines);
+  const std::string said = LastWordsIn(script_.log);
   end.cause = {.kind = CauseKind::kLaunch,
                .node = node_,
                .text = "the " + script_.name + " on node " + node_ + " " + how +

@@ -136,4 +136,18 @@ std::vector<std::string> RankEnvironment(const StartAttempt& order, std::uint32_
   return Entries(all);
 }
 
+std::vector<std::string> EnvironmentBeside(const std::vector<std::string>& of_rank,
+                                           const std::string& pid) {
+  std::vector<std::string> entries;
+  for (const std::string& entry : of_rank) {
+    if (entry.empty() || Begins(entry, "PMIX_") || Begins(entry, "PMI_") || Begins(entry, "JSM_") ||
+        Begins(entry, "MUSTER_LINK_")) {
+      continue;
+    }
+    entries.push_back(entry);
+  }
+  entries.push_back("MUSTER_RANK_PID=" + pid);
+  return entries;
+}
+
 }  // namespace muster

@@ -35,4 +35,9 @@ std::vector<std::string> NodeEnvironment(const StartAttempt& order);
 std::vector<std::string> RankEnvironment(const StartAttempt& order, std::uint32_t local_rank,
                                          const RankSurroundings& around);
 
+// That of a program beside the rank whose process and environment these are: without what would
+// make it take itself for the rank.
+std::vector<std::string> EnvironmentBeside(const std::vector<std::string>& of_rank,
+                                           const std::string& pid);
+
 }  // namespace muster

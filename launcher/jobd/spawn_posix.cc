@@ -1,5 +1,6 @@
 #include "launcher/jobd/spawn_posix.h"
 
+#include <elf.h>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "runtime/base/containment_posix.h"
 #include "runtime/base/env_posix.h"
@@ -89,6 +91,17 @@ void PlaceDescriptors(const Spawn& spawn) {
   close_range(first, ~0U, CLOSE_RANGE_CLOEXEC);
 }
 
+// A program for another machine is no script.
+bool IsElf(const char* path) {
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  char head[SELFMAG] = {};
+  const bool is_elf =
+      read(fd, head, sizeof head) == sizeof head && std::memcmp(head, ELFMAG, SELFMAG) == 0;
+  close(fd);
+  errno = ENOEXEC;
+  return is_elf;
+}
+
 [[noreturn]] void RunChild(Prepared& prepared) {
   const Spawn& spawn = prepared.spawn;
   setpgid(0, 0);
@@ -110,7 +123,7 @@ void PlaceDescriptors(const Spawn& spawn) {
   int error = ENOENT;
   for (const std::string& path : spawn.paths) {
     execve(path.c_str(), prepared.argv.data(), prepared.environment.data());
-    if (errno == ENOEXEC) {
+    if (errno == ENOEXEC && !IsElf(path.c_str())) {
       prepared.shell_argv[1] = const_cast<char*>(path.c_str());
       execve("/bin/sh", prepared.shell_argv.data(), prepared.environment.data());
     }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/base/cause.h"
+
 namespace muster {
 
 bool Active(MemberPhase phase) {
@@ -48,12 +50,49 @@ TimePoint NextDeadline(const JobdState& state) {
   TimePoint next = TimePoint::max();
   if (!Vouches(state)) return next;
   if (state.kill_at) next = *state.kill_at;
+  if (state.suspect) next = std::min(next, state.suspect_until);
   if (state.head_connected) next = std::min(next, FenceAt(state, state.proven));
   for (const auto& [index, follower] : state.followers) {
     if (!follower.connected) continue;
     next = std::min({next, FenceAt(state, follower.vouched), state.next_beat});
   }
   return next;
+}
+
+JobdState Fresh(const JobdState& old, const StartAttempt& order, TimePoint now) {
+  JobdState state;
+  state.status = {.job = old.status.job,
+                  .instance = old.status.instance,
+                  .attempt = order.attempt,
+                  .phase = MemberPhase::kStarting,
+                  .port = old.status.port};
+  state.order = order;
+  state.refused = old.refused;
+  state.next_beat = now;
+  if (order.host_index == 0) {
+    for (std::uint32_t i = 1; i < order.hosts.size(); ++i) state.followers[i] = {};
+  }
+  return state;
+}
+
+bool ComesLate(const JobdEffect& effect) {
+  return std::holds_alternative<ConnectToHead>(effect) ||
+         std::holds_alternative<PrepareRanks>(effect) || std::holds_alternative<CleanUp>(effect) ||
+         std::holds_alternative<SettleMover>(effect) || std::holds_alternative<EndProcess>(effect);
+}
+
+Cause PlacedOn(const Host& host, const RankExited& event) {
+  Cause cause = event.cause;
+  if (cause.rank < 0) cause.rank = static_cast<std::int32_t>(host.first_rank + event.local_rank);
+  cause.slot = host.slots[event.local_rank];
+  return cause;
+}
+
+// What a lost peer explains, an exit code does not.
+void LearnBetter(JobdStatus& status, const Cause& cause) {
+  const bool may_follow =
+      status.cause.kind == CauseKind::kPeerLost && cause.kind == CauseKind::kExit;
+  if (!may_follow && Strength(cause) > Strength(status.cause)) status.cause = cause;
 }
 
 }  // namespace muster

@@ -1,4 +1,5 @@
-// The arithmetic of the keep-alives between job daemons; peer.h says how they work.
+// What a job daemon's decisions are made of: the arithmetic of the keep-alives (peer.h says how
+// they work), the state that an attempt begins with, and which failure to report.
 //
 // Pure; any thread.
 #pragma once
@@ -26,5 +27,17 @@ std::uint32_t MostSilent(const JobdState& state, std::uint32_t except);
 // Which peer's silence a follower is fenced for: the head's own, or, if the head was heard of
 // lately, that of the follower it could not vouch for.
 std::uint32_t Missed(const JobdState& state);
+
+// The state in which the daemon begins an attempt; what it keeps is of the job.
+JobdState Fresh(const JobdState& old, const StartAttempt& order, TimePoint now);
+
+// What is done after the status was told, because it may take long or must find it on the disk.
+bool ComesLate(const JobdEffect& effect);
+
+// A rank's end as a cause, with its rank and slot.
+Cause PlacedOn(const Host& host, const RankExited& event);
+
+// A rank had ended by itself before it could be killed, and may explain more than what was told.
+void LearnBetter(JobdStatus& status, const Cause& cause);
 
 }  // namespace muster

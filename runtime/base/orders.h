@@ -150,10 +150,11 @@ struct SignalRanks {
   JobId job = 0;
   AttemptNumber attempt = 0;
   std::int32_t signal = 0;
+  std::int32_t rank = -1;  // -1: all.
   bool operator==(const SignalRanks&) const = default;
   template <typename A>
   void Fields(A& a) {
-    a(job, attempt, signal);
+    a(job, attempt, signal, rank);
   }
 };
 

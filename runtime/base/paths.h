@@ -12,6 +12,7 @@
 //     where
 //   RUNTIME/ ${XDG_RUNTIME_DIR:-/tmp}/muster-UID/SHORTID
 //     NODE/ID.sock                 where the jobd listens for its agent
+//     NODE/ID.exec                 and for what `muster exec` runs
 //   /dev/shm/muster-SHORTID-NODE-ID/    PMIx servers, session files and shared memory of MPI
 //
 // ID is the job daemon's, not the job's: a jobd is started before its job is known, so that the job
@@ -34,6 +35,11 @@ inline std::string LogsOfJob(const std::string& logs, JobId job) {
 
 // Names one life of a job daemon on its node: eight hexadecimal digits, drawn anew for each.
 using DaemonId = std::string;
+
+// Beside a jobd's socket.
+inline std::string ExecSocket(const std::string& daemon_socket) {
+  return daemon_socket.substr(0, daemon_socket.rfind('.')) + ".exec";
+}
 
 struct ClusterPaths {
   std::string state;     // STATE above.

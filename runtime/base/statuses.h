@@ -35,12 +35,16 @@ struct Cause {
   std::int32_t rank = -1;  // -1: none in particular.
   NodeName node;
   std::uint32_t slot = 0;
-  std::int32_t code = 0;  // Exit code or signal number.
-  std::string text;       // For people; the last lines of the rank's stderr, or what failed.
+  std::int32_t code = 0;         // Exit code or signal number.
+  std::string text;              // For people; the last lines of the rank's stderr, or what failed.
+  bool consequence = false;      // The rank's own words or its signal say that a peer went first.
+  std::int64_t wall_us = 0;      // When, by the node's clock; 0: not known.
+  std::uint64_t used_bytes = 0;  // Of memory, by the rank at its peak; with kOutOfMemory.
+  std::uint64_t limit_bytes = 0;
   bool operator==(const Cause&) const = default;
   template <typename A>
   void Fields(A& a) {
-    a(kind, rank, node, slot, code, text);
+    a(kind, rank, node, slot, code, text, consequence, wall_us, used_bytes, limit_bytes);
   }
 };
 

@@ -88,6 +88,7 @@ const std::vector<World>& Worlds() {
       {"<csignal>", kSystem},
       {"<signal.h>", kSystem},
       {"<unistd.h>", kSystem},
+      {"<elf.h>", kSystem},
       {"<fcntl.h>", kSystem},
       {"<poll.h>", kSystem},
       {"<dirent.h>", kSystem},

@@ -259,16 +259,17 @@ void Nodes::LiveOut(Daemon& daemon, std::uint32_t rank) {
             truth.alive + truth.well == truth.all && truth.prepared.size() == truth.hosts;
         if (cause.kind != CauseKind::kNone || whole) return EndRank(instance, attempt, rank, cause);
         if (w_.random.Chance(50))
-          EndRank(instance, attempt, rank, {.kind = CauseKind::kExit, .code = 1});
+          EndRank(instance, attempt, rank,
+                  {.kind = CauseKind::kExit, .code = 1, .consequence = rank % 2 == 0});
       });
 }
 
 void Nodes::EndRank(Instance instance, AttemptNumber attempt, std::uint32_t rank,
-                    const Cause& cause) {
+                    const Cause& cause, bool by_us) {
   Daemon* daemon = Find(instance);
   if (daemon == nullptr || daemon->ranks_of != attempt || !daemon->ranks[rank].alive) return;
   RemoveRank(*daemon, rank, cause.kind == CauseKind::kNone);
-  TellLater(*daemon, w_.random.Between(0, 1500), RankExited{rank, cause});
+  TellLater(*daemon, w_.random.Between(0, 1500), RankExited{rank, cause, by_us});
 }
 
 void Nodes::RemoveRank(Daemon& daemon, std::uint32_t rank, bool well) {
@@ -311,10 +312,10 @@ void Nodes::Do(Daemon& daemon, const KillRanks&) {
     const Micros delay = w_.random.Chance(w_.seed % 4 == 0 ? 85 : 15)
                              ? w_.random.Between(kSlowestKill / 2, kSlowestKill)
                              : w_.random.Between(0, 15 * kMilli);
-    w_.timeline.After(delay,
-                      [this, instance = daemon.instance, attempt = daemon.ranks_of, rank = rank] {
-                        EndRank(instance, attempt, rank, {.kind = CauseKind::kSignal, .code = 9});
-                      });
+    w_.timeline.After(
+        delay, [this, instance = daemon.instance, attempt = daemon.ranks_of, rank = rank] {
+          EndRank(instance, attempt, rank, {.kind = CauseKind::kSignal, .code = 9}, true);
+        });
   }
 }
 

@@ -178,7 +178,8 @@ class Nodes {
                std::uint32_t index, AttemptNumber attempt, Instance from);
   void SetTimer(Daemon& daemon);
   void LiveOut(Daemon& daemon, std::uint32_t rank);
-  void EndRank(Instance instance, AttemptNumber attempt, std::uint32_t rank, const Cause& cause);
+  void EndRank(Instance instance, AttemptNumber attempt, std::uint32_t rank, const Cause& cause,
+               bool by_us = false);
   void RemoveRank(Daemon& daemon, std::uint32_t rank, bool well);
   void ExitDaemon(Instance instance, bool silent);
   void BuryDaemon(Instance instance);

@@ -128,7 +128,7 @@ class Train(unittest.TestCase):
         self.assertEqual(self.cluster.ask("show", str(job))["restarts"], 1)
         # What a rank says that noticed first gives way to what explains it.
         self.assertEqual(self.stops(job)[-1].split(" (")[0],
-                         f"attempt 0: stops: rank {rank} on n{victim} was killed by signal 9")
+                         f"attempt 0: stops: rank {rank} on n{victim} was killed by SIGKILL")
         attempts = [attempt for attempt, _, _ in self.steps.lines()]
         self.assertEqual(sorted(set(attempts)), [0, 1])
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "runtime/base/signals.h"
+
 #include "launcher/cli/duration.h"
 #include "launcher/cli/request.h"
 
@@ -135,12 +137,21 @@ TEST(Logs, SelectsARankAndAnAttempt) {
 TEST(Signals, AreReadByNumberAndByName) {
   EXPECT_EQ(Get<SignalCommand>({"signal", "7", "USR1"}).signal, 10);
   EXPECT_EQ(Get<SignalCommand>({"signal", "7", "sigterm"}).signal, 15);
+  EXPECT_EQ(Get<SignalCommand>({"signal", "7", "USR1"}).rank, -1);
+  EXPECT_EQ(Get<SignalCommand>({"signal", "7", "USR1", "--rank", "3"}).rank, 3);
   EXPECT_EQ(ParseSignal("9"), 9);
   EXPECT_EQ(ParseSignal("0"), 0);
   EXPECT_EQ(ParseSignal("65"), 0);
   EXPECT_NE(Complaint({"signal", "7", "FOO"}).find("'FOO' is no signal"), std::string::npos);
   EXPECT_EQ(SignalName(9), "SIGKILL");
   EXPECT_EQ(SignalName(63), "signal 63");
+}
+
+TEST(Cancel, TakesAGraceOrNone) {
+  EXPECT_EQ(Get<CancelCommand>({"cancel", "7"}).grace_ms, std::nullopt);
+  EXPECT_EQ(Get<CancelCommand>({"cancel", "7", "--grace", "5m"}).grace_ms, 300'000U);
+  EXPECT_NE(Complaint({"cancel", "7", "--grace", "5m", "--now"}).find("excludes"),
+            std::string::npos);
 }
 
 TEST(Duration, IsReadWithUnitsOnly) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launcher/cli/request.h"
+#include "launcher/cli/verdict.h"
 
 namespace muster {
 namespace {
@@ -28,21 +29,54 @@ JobView Failed() {
   return job;
 }
 
-TEST(EndReport, NamesTheCulpritAndItsLastWords) {
-  EXPECT_EQ(EndReport(Failed(), 12'340),
-            "muster: job 7 failed: rank 5 on n1 (slot 1) left with exit status 3, 12.3 s after the "
-            "start\n"
-            "muster: the last lines of its stderr:\n"
+TEST(EndReport, EndsWithTheVerdictInOneLine) {
+  JobView job = Failed();
+  job.cause.wall_us = 1'763'802'163'512'999;
+  EXPECT_EQ(EndReport(job, 12'340),
+            "muster: the last lines of stderr of rank 5 on n1 (slot 1):\n"
             "    Traceback\n"
-            "    ValueError: \xff\n");
+            "    ValueError: \xff\n"
+            "muster: job 7 failed: rank 5 on n1 (slot 1) left with exit status 3 at "
+            "2025-11-22T09:02:43.512Z, 12.3 s after the start; the other 7 ranks were stopped "
+            "because of it\n");
 }
 
 TEST(EndReport, NamesTheSignal) {
   JobView job = Failed();
-  job.cause = {.kind = CauseKind::kSignal, .rank = 0, .node = "n0", .code = 9};
+  job.cause = {.kind = CauseKind::kSignal, .rank = 0, .node = "n0", .code = 11};
+  job.members = {{.node = "n0", .first_rank = 0, .slots = {0}}};
   EXPECT_EQ(EndReport(job, 0),
-            "muster: job 7 failed: rank 0 on n0 (slot 0) was killed by SIGKILL, 0.0 s after the "
+            "muster: job 7 failed: rank 0 on n0 (slot 0) was killed by SIGSEGV, 0.0 s after the "
             "start\n");
+}
+
+TEST(EndReport, TellsOutOfMemoryWithWhatWasUsed) {
+  JobView job = Failed();
+  job.cause = {.kind = CauseKind::kOutOfMemory, .rank = 5, .node = "n1", .slot = 1, .code = 9};
+  job.cause.used_bytes = 61ULL << 30;
+  job.cause.limit_bytes = 64ULL << 30;
+  EXPECT_EQ(EndReport(job),
+            "muster: job 7 failed: out of memory: rank 5 on n1 (slot 1) used 61 of 64 GiB and was "
+            "killed by SIGKILL; the other 7 ranks were stopped because of it\n");
+  job.cause.used_bytes = 0;
+  EXPECT_NE(EndReport(job).find("out of memory: rank 5 on n1 (slot 1) was killed by SIGKILL"),
+            std::string::npos);
+}
+
+TEST(EndReport, ShowsATracebackWholeWithItsBlankLines) {
+  JobView job = Failed();
+  job.cause.text = "Traceback (most recent call last):\n  File \"a.py\"\nA: 1\n\nB: 2\n\n";
+  EXPECT_EQ(EndReport(job).find("    Traceback (most recent call last):\n      File \"a.py\"\n"
+                                "    A: 1\n\n    B: 2\nmuster: job 7 failed"),
+            std::string("muster: the last lines of stderr of rank 5 on n1 (slot 1):\n").size());
+}
+
+TEST(EndReport, SaysSoWhenNobodyWasFoundWhoFailedFirst) {
+  JobView job = Failed();
+  job.cause.consequence = true;
+  EXPECT_NE(EndReport(job).find("left with exit status 3 over a lost connection (no rank is known "
+                                "to have failed before); the other 7 ranks"),
+            std::string::npos);
 }
 
 TEST(EndReport, IsSilentAboutSuccess) {

@@ -72,6 +72,57 @@ TEST_F(Decides, AJobRunsAndSucceeds) {
   EXPECT_TRUE(state_.nodes["n1"].leftovers.empty());
 }
 
+TEST_F(Decides, ANodeThatTheClusterFileNamesNoMoreGetsNoWork) {
+  Register("n1");
+  Register("n2");
+  Do(CoordinatorBegan{.cluster = "lab", .nodes = {{.name = "n1"}}});
+  EXPECT_FALSE(state_.nodes["n1"].lost);
+  EXPECT_TRUE(state_.nodes["n2"].lost);
+  Do(CoordinatorBegan{.cluster = "lab"});  // Without a file every node may come.
+  EXPECT_FALSE(state_.nodes["n1"].lost);
+}
+
+TEST_F(Decides, ACancelMayBringAGraceOfItsOwn) {
+  RunOnBoth({.grace_ms = 60'000});
+  const Cause asked{.kind = CauseKind::kCancelled};
+  const auto stops = Orders<StopAttempt>(Do(JobCancelled{.job = kJob, .cause = asked}));
+  ASSERT_EQ(stops.size(), 2U);
+  EXPECT_EQ(stops[0].second.grace_ms, 60'000U);
+  const auto sooner =
+      Orders<StopAttempt>(Do(JobCancelled{.job = kJob, .cause = asked, .grace_ms = 100}));
+  ASSERT_EQ(sooner.size(), 2U);
+  EXPECT_EQ(sooner[0].second.grace_ms, 100U);
+}
+
+TEST_F(Decides, ASignalGoesToTheNodeOfItsRankOnly) {
+  RunOnBoth();
+  const auto all = Orders<SignalRanks>(Do(JobSignalled{.job = kJob, .signal = 10}));
+  ASSERT_EQ(all.size(), 2U);
+  EXPECT_EQ(all[0].second.rank, -1);
+  const auto one = Orders<SignalRanks>(Do(JobSignalled{.job = kJob, .signal = 10, .rank = 3}));
+  ASSERT_EQ(one.size(), 1U);
+  EXPECT_EQ(one[0].first, "n2");
+  EXPECT_EQ(one[0].second.rank, 3);
+  EXPECT_EQ(Do(JobSignalled{.job = kJob, .signal = 10, .rank = 4}).status.message(),
+            "job 1 has no rank 4; its ranks are 0 to 3");
+}
+
+TEST_F(Decides, ARankThatBlamesAPeerGivesWayToTheOneThatFailed) {
+  RunOnBoth();
+  Cause blames{.kind = CauseKind::kExit, .rank = 0, .node = "n1", .code = 1};
+  blames.consequence = true;
+  Report("n1", {.phase = MemberPhase::kStopping, .cause = blames});
+  EXPECT_EQ(job().attempt->cause.rank, 0);
+  Report("n2", {.phase = MemberPhase::kStopping,
+                .cause = {.kind = CauseKind::kExit, .rank = 2, .node = "n2", .code = 5}});
+  EXPECT_EQ(job().attempt->cause.rank, 2);
+  Report("n1", {.phase = MemberPhase::kLeft,
+                .cause = {.kind = CauseKind::kSignal, .rank = 1, .node = "n1", .code = 11}});
+  EXPECT_EQ(job().attempt->cause.rank, 1);
+  Report("n1", {.phase = MemberPhase::kLeft, .cause = blames});
+  EXPECT_EQ(job().attempt->cause.rank, 1);
+}
+
 TEST_F(Decides, TheOthersMeetTheHeadOnceItListens) {
   Register("n1");
   Register("n2");

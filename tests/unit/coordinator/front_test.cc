@@ -22,6 +22,8 @@ class HeldJournal final : public Journal {
 };
 
 struct FakeStream final : AgentStream {
+  void WantExec(const ExecWant& want) override { execs.push_back(want); }
+  std::vector<ExecWant> execs;
   void GiveOrder(Incarnation, const Order& order) override { orders.push_back(order); }
   void WantLogs(const LogWant& want) override { wants.push_back(want); }
   void EnoughLogs(std::uint64_t want) override { enough.push_back(want); }

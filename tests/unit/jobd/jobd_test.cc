@@ -134,5 +134,104 @@ TEST(Jobd, TheFirstFailureIsTheCauseAndEndsTheAttemptEverywhere) {
   EXPECT_EQ(head.state.status.phase, MemberPhase::kLeft);
 }
 
+// ---- the first cause ----------------------------------------------------------------------------
+
+Cause Exit(std::int32_t code, bool consequence = false) {
+  return {.kind = CauseKind::kExit, .code = code, .consequence = consequence};
+}
+
+Jobd RunningHead(std::uint32_t hosts) {
+  Jobd head;
+  head.Start(0, hosts, 0);
+  head.Do(LocalPrepared{});
+  for (std::uint32_t i = 1; i < hosts; ++i) {
+    head.Do(FollowerConnected{i, 0});
+    head.Do(PeerSaid{i, peer::Ready{0, 1, head.now.time_since_epoch().count()}});
+  }
+  EXPECT_EQ(head.state.status.phase, MemberPhase::kRunning);
+  return head;
+}
+
+TEST(FirstCause, ARankThatBlamesAPeerWaitsForThePeersOwnEnd) {
+  Jobd jobd = RunningHead(1);
+  EXPECT_EQ(Find<KillRanks>(jobd.Do(RankExited{0, Exit(1, true)})), nullptr);
+  EXPECT_EQ(NextDeadline(jobd.state), jobd.now + kSuspectFor);
+  jobd.Do(RankExited{1, Exit(7)});
+  EXPECT_EQ(jobd.state.status.cause.rank, 1);
+  EXPECT_EQ(jobd.state.status.cause.code, 7);
+  EXPECT_EQ(jobd.state.status.cause.slot, 1U);
+}
+
+TEST(FirstCause, ARankThatBlamesAPeerIsNamedWhenNobodyElseFails) {
+  Jobd jobd = RunningHead(1);
+  jobd.Do(RankExited{0, Exit(1, true)});
+  jobd.now += kSuspectFor;
+  EXPECT_NE(Find<KillRanks>(jobd.Do(TimePassed{})), nullptr);
+  EXPECT_EQ(jobd.state.status.cause.rank, 0);
+}
+
+TEST(FirstCause, NobodyIsLeftToWaitFor) {
+  Jobd jobd = RunningHead(1);
+  jobd.Do(RankExited{0, Exit(1, true)});
+  jobd.Do(RankExited{1});
+  EXPECT_EQ(jobd.state.status.phase, MemberPhase::kLeft);
+  EXPECT_EQ(jobd.state.status.cause.rank, 0);
+}
+
+TEST(FirstCause, ARankOfAnotherHostExplainsTheOneThatBlamesAPeer) {
+  Jobd head = RunningHead(2);
+  head.Do(RankExited{0, Exit(1, true)});
+  head.Do(RankExited{1, Exit(1, true)});
+  EXPECT_EQ(head.state.status.phase, MemberPhase::kRunning);  // The follower may know more.
+  Cause theirs = Exit(3);
+  theirs.rank = 2;
+  head.Do(PeerSaid{1, peer::Failed{0, theirs}});
+  EXPECT_EQ(head.state.status.phase, MemberPhase::kLeft);
+  EXPECT_EQ(head.state.status.cause.rank, 2);
+}
+
+TEST(FirstCause, WhatEndedByItselfBeforeTheKillMayExplainMore) {
+  Jobd jobd = RunningHead(1);
+  EXPECT_NE(Find<KillRanks>(jobd.Do(RankExited{0, Exit(1)})), nullptr);
+  EXPECT_NE(Find<TellAgent>(jobd.Do(RankExited{1, {.kind = CauseKind::kSignal, .code = 11}})),
+            nullptr);
+  EXPECT_EQ(jobd.state.status.cause.code, 11);
+  EXPECT_EQ(jobd.state.status.cause.rank, 1);
+}
+
+TEST(FirstCause, WhatOurKillCutShortExplainsNothing) {
+  Jobd jobd = RunningHead(1);
+  jobd.Do(RankExited{0, Exit(1)});
+  jobd.Do(RankExited{1, {.kind = CauseKind::kSignal, .code = 9}, /*by_us=*/true});
+  EXPECT_EQ(jobd.state.status.cause.rank, 0);
+}
+
+TEST(FirstCause, AnExitCodeDoesNotExplainALostPeer) {
+  Jobd head = RunningHead(2);
+  head.Do(PeerGone{1, 0});
+  EXPECT_EQ(head.state.status.cause.kind, CauseKind::kPeerLost);
+  head.Do(RankExited{0, Exit(1)});
+  EXPECT_EQ(head.state.status.cause.kind, CauseKind::kPeerLost);
+  head.Do(RankExited{1, {.kind = CauseKind::kSignal, .code = 11}});
+  EXPECT_EQ(head.state.status.cause.code, 11);
+}
+
+TEST(FirstCause, AStopWithGraceEndsTheDoubt) {
+  Jobd jobd = RunningHead(1);
+  jobd.Do(RankExited{0, Exit(1, true)});
+  EXPECT_NE(Find<AskRanks>(jobd.Do(OrderCame{StopAttempt{1, 0, 5000}})), nullptr);
+  EXPECT_EQ(NextDeadline(jobd.state), jobd.now + milliseconds(5000));
+  jobd.Do(RankExited{1, Exit(15)});
+  EXPECT_EQ(jobd.state.status.cause.kind, CauseKind::kNone);
+}
+
+TEST(FirstCause, AStopWithNobodyLeftEndsTheAttemptAtOnce) {
+  Jobd head = RunningHead(2);
+  head.Do(RankExited{0, Exit(1, true)});
+  head.Do(RankExited{1, Exit(1, true)});
+  head.Do(OrderCame{StopAttempt{1, 0, 30000}});
+  EXPECT_EQ(head.state.status.phase, MemberPhase::kLeft);
+}
+
 }  // namespace
 }  // namespace muster

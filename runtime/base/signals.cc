@@ -1,9 +1,10 @@
+#include "runtime/base/signals.h"
+
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <utility>
 
-#include "launcher/cli/command_line.h"
 #include "runtime/base/text.h"
 
 namespace muster {
