@@ -10,7 +10,7 @@ from cluster_up import PATIENCE, Failed
 EVERY = 5  # Steps between checkpoints.
 MICRO_BATCHES = 4
 # What ends an attempt.  The others must leave no trace in a job.
-DISTURBING = ("rank", "jobd", "keeper")
+DISTURBING = ("rank", "jobd", "pmix", "keeper")
 
 
 class Kill:
@@ -136,15 +136,16 @@ class Job:
         hits = self._disturbing()
         state = end["state"]
         for hit in self.hits:
-            if hit.job is self and hit.part in ("rank", "jobd", "mover"):
+            if hit.job is self and hit.part in ("rank", "jobd", "pmix", "mover", "exec"):
                 hit.outcome = state
         if end["restarts"] > len(hits):
             raise Failed(f"{end['restarts']} restarts after {len(hits)} kills that may cause one")
         if state == "succeeded":
             self._check_hash()
-            # It may have been done just before it heard that its keeper is dead.
+            # It may have been done just before it heard that its keeper is dead; a PMIx helper may
+            # have been one in reserve.
             if self.plan.frail and any(hit.phase != "stopping" for hit in hits
-                                       if hit.part != "keeper"):
+                                       if hit.part not in ("keeper", "pmix")):
                 raise Failed("it succeeded though a part without which it could not was killed")
         elif state == "cancelled" and (self.cancelled or any(h.part == "keeper" for h in hits)):
             if end["exit"] != 143:
@@ -162,8 +163,8 @@ class Job:
         if hit.part == "rank":
             return (cause["kind"], cause.get("code"), cause.get("rank"), end["exit"]) == \
                 ("signal", 9, hit.rank, 137)
-        return hit.part == "jobd" and cause["kind"] in ("jobd_lost", "launch") and \
-            cause.get("node") == hit.node and end["exit"] == 71
+        kinds = {"jobd": ("jobd_lost", "launch"), "pmix": ("pmix_lost",)}.get(hit.part, ())
+        return cause["kind"] in kinds and cause.get("node") == hit.node and end["exit"] == 71
 
     def _check_hash(self):
         output = self.cluster.call("logs", "--rank", "0", str(self.id))

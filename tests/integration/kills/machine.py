@@ -26,7 +26,12 @@ class Process:
     def __init__(self, pid, parent, arguments, environment):
         self.pid, self.parent = pid, parent
         own = arguments[:1] == ["muster"]
-        self.part = "rank" if "MUSTER_RANK" in environment else arguments[1] if own else "other"
+        if "MUSTER_RANK_PID" in environment:
+            self.part = "exec"
+        elif "MUSTER_RANK" in environment:
+            self.part = "rank"
+        else:
+            self.part = arguments[1] if own else "other"
         option = dict(zip(arguments, arguments[1:]))
         self.node = option.get("--node")
         self.job = int(environment.get("MUSTER_JOB_ID", 0))
@@ -49,7 +54,7 @@ def processes_of(cookie):
         parent = found.get(process.parent)
         if parent and parent.part == process.part:
             del found[process.pid]
-        elif process.part in ("rank", "mover") and parent:
+        elif process.part in ("rank", "mover", "pmix", "exec") and parent:
             process.job, process.node = parent.job, parent.node
     return found
 

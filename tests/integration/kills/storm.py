@@ -1,8 +1,10 @@
 #!/usr/bin/env -S python3 -B
-"""kill -9 of coordinator, agents, job daemons, movers, keeper and ranks at random moments, while jobs
-train on an embedded cluster.  After each: what was committed is there, whole; jobs that should go on
+"""kill -9 of coordinator, agents, job daemons, PMIx helpers, movers, keeper, ranks and programs beside
+ranks (`muster exec`) at random moments, while jobs train on an embedded cluster, next to one whose
+ranks leave deaf daemons behind.  After each: what was committed is there, whole; jobs that should go on
 go on, to the same bits as undisturbed; the others end with a cause that names the victim; an
-acknowledged submission is there once; the parts come back; with the keeper, all goes.
+acknowledged submission is there once; the parts come back; with the keeper, all goes; 3 s after a
+job's end none of its processes is left and none of its ports taken.
 
   storm.py [--count N] [--seed S] [--results FILE] [--shared]
 """
@@ -21,11 +23,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.a
 sys.path.insert(0, os.path.join(ROOT, "tests", "integration", "lib"))
 
 from cluster_up import NODES, PATIENCE, Cluster, Failed  # noqa: E402
+from guests import FREE_AFTER, Guest, UnrulyJob  # noqa: E402
 from jobs import EVERY, MICRO_BATCHES, Job, Kill, Plan  # noqa: E402
 from machine import Leftovers, Victim, processes_of  # noqa: E402
 from report import append_result, print_table, result_line, too_rare  # noqa: E402
 
-PARTS = ["coordinator", "agent", "jobd", "mover", "keeper", "rank"]
+PARTS = ["coordinator", "agent", "jobd", "pmix", "mover", "keeper", "rank", "exec"]
+OF_A_JOB = ("jobd", "pmix", "mover", "rank", "exec")
 PHASES = ["starting", "training", "saving", "stopping"]
 STEPS = [60, 100]  # Of a job.
 POOL = 2           # Jobs that train at any time.
@@ -64,7 +68,8 @@ class Storm:
                             "MUSTER_STATE_DIR": self.path("state")}
         self.hashes, self.kills, self.pool, self.errands = {}, [], [], []
         self.jobs_made = self.clusters_made = self.submissions = self.jobs_judged = 0
-        self.cluster = None
+        self.unruly_made = self.daemons_gone = self.guests_ended = 0
+        self.unruly = self.cluster = None
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -119,6 +124,18 @@ class Storm:
             self.judge(job)
         while len(self.pool) < POOL:
             self.submit()
+        if self.unruly and (self.unruly.over() or self.random.random() < 0.1):
+            self.end_unruly()
+        if not self.unruly:
+            self.unruly = UnrulyJob(self)
+
+    def end_unruly(self):
+        """By itself, or by its user; either way all of it."""
+        if not self.unruly.over():
+            self.unruly.cancel()
+            await_that(f"the end of {self.unruly.name}", self.unruly.over)
+        self.daemons_gone += self.unruly.check_gone()
+        self.unruly = None
 
     def judge(self, job):
         self.pool.remove(job)
@@ -131,7 +148,7 @@ class Storm:
         """Waits for a moment of this phase in some job; returns the job."""
         if phase == "starting":
             job = self.submit()
-            if part in ("jobd", "mover", "rank"):
+            if part in OF_A_JOB and part != "exec":
                 self.await_victim(part, job)
             return job
         ready = [job for job in self.pool if part != "mover" or job.plan.stored]
@@ -156,7 +173,7 @@ class Storm:
 
     def candidates(self, part, job):
         found = [process for process in self.cluster.processes().values() if process.part == part]
-        if part in ("jobd", "mover", "rank"):
+        if part in OF_A_JOB:
             found = [process for process in found if process.job == job.id]
         return sorted(found, key=lambda process: (process.node or "", process.rank))
 
@@ -166,6 +183,17 @@ class Storm:
     def strike(self, part, phase):
         """One kill, or None when there was nothing to hit."""
         job = self.occasion(part, phase)
+        guest = None
+        if part == "exec" or self.random.random() < 0.1:
+            guest = Guest(self.cluster, job)
+        try:
+            return self.strike_at(part, phase, job)
+        finally:
+            if guest:
+                guest.end()
+                self.guests_ended += guest.pid != 0
+
+    def strike_at(self, part, phase, job):
         time.sleep(self.random.uniform(0, DELAYS[phase]))  # The random moment.
         found = self.candidates(part, job)
         if not found:
@@ -175,7 +203,7 @@ class Storm:
             kill = Kill(len(self.kills) + 1, process, job, job.phase())
             if kill.phase == "over":
                 return None
-            hit = [job] if part in ("jobd", "mover", "rank") else self.pool
+            hit = [job] if part in OF_A_JOB else self.pool
             for some in hit:
                 some.hit(kill)
             if not victim.kill():
@@ -213,6 +241,10 @@ class Storm:
         for job in pool:
             job.waiter.kill()
             job.waiter.communicate()
+        if self.unruly:
+            self.unruly.waiter.kill()
+            self.daemons_gone += self.unruly.check_gone()
+            self.unruly = None
         self.up()
         for job in pool:
             if self.cluster.state == old.state:
@@ -292,10 +324,13 @@ class Storm:
             self.burst(deck)
         for job in list(self.pool):
             self.judge(job)
+        if self.unruly:
+            self.end_unruly()
         self.cluster.down()
-        left = self.leftovers.await_none(10)
+        left = self.leftovers.await_none(FREE_AFTER)
         if left:
-            raise Failed("after `muster down`, left behind is:\n  " + "\n  ".join(left))
+            raise Failed(f"{FREE_AFTER} s after `muster down`, left behind is:\n  "
+                         + "\n  ".join(left))
         self.verify()
 
     def end_processes(self):
@@ -351,6 +386,7 @@ def main():
         shutil.rmtree(storm.folder, ignore_errors=True)
     print_table(storm.kills, PARTS, PHASES)
     print(f"{storm.jobs_judged} jobs and {storm.submissions} submissions around kills judged, "
+          f"{storm.daemons_gone} daemons of ranks and {storm.guests_ended} programs beside ranks gone, "
           f"{storm.clusters_made} clusters, {time.monotonic() - storm.began:.0f} s")
     line = result_line("kills", options.seed, len(storm.kills), ROOT, outcome)
     if options.results:
