@@ -2,8 +2,8 @@
 
 Against `mpirun --output-filename DIR:nocopy` and `torchrun --redirects 3`, neither of which shows
 anything on screen, as `muster run --show-stream none`.  Each command starts from nothing; its whole
-time counts and the CPU of all that descends from it, and both once more without what the same launch of
-`true` costs.  Two kinds of writers: `blocks` (seq: its
+time counts and the CPU of all that descends from it, and both once more less what a launch of `true` in
+the same round costs.  Two kinds of writers: `blocks` (seq: its
 lines leave 8 KiB at a time, as those of a program whose stdout is no terminal do) and `flushed` (a
 write for each line, as loggers do).  In turn, medians of --runs.  --folder: where the logs lie.
 """
@@ -98,17 +98,24 @@ class Bench:
         return result
 
 
-def compare(table, bench, launches, case, program, size, runs):
+def compare(table, bench, case, program, size, runs):
     sides = bench.sides()
-    whole = in_turn(runs, [functools.partial(side, program, size) for side in sides])
+    results = in_turn(runs, [functools.partial(side, *what) for side in sides
+                             for what in ((program, size), (["true"], 0))])
+    whole, launches = results[0::2], results[1::2]
     gib = size / (1 << 30)
     for index, unit, what in ((0, "s", "wall"), (1, "CPU s/GiB", "CPU")):
         scale = gib if index else 1
         values = [[result[index] / scale for result in side] for side in whole]
         add(table, f"{case}, {what}", unit, values)
-        net = [[value - statistics.median(launch[index] for launch in launches[side]) / scale
-                for value in values[side]] for side in range(3)]
-        add(table, f"{case}, {what} less its launch", unit, net)
+        # Round by round: both were under the same load.
+        net = [[(run[index] - launch[index]) / scale for run, launch in zip(*side)]
+               for side in zip(whole, launches)]
+        if min(statistics.median(side) for side in net) <= 0:
+            print(f"{case}, {what} less its launch: not measurable, launches vary by more than it: "
+                  f"{[round(statistics.median(side), 3) for side in net]}")
+        else:
+            add(table, f"{case}, {what} less its launch", unit, net)
 
 
 def add(table, case, unit, values):
@@ -136,15 +143,13 @@ def main():
     print(f"{options.ranks} ranks of {options.mib} MiB, logs below {folder}; load "
           f"{os.getloadavg()[0]:.1f}")
     try:
-        launches = in_turn(options.runs,
-                           [functools.partial(side, ["true"], 0) for side in bench.sides()])
         lines = options.mib * (1 << 20) // 10
         first = 100_000_000
-        compare(table, bench, launches, f"{options.ranks} ranks, blocks",
+        compare(table, bench, f"{options.ranks} ranks, blocks",
                 ["seq", str(first), str(first + lines - 1)], options.ranks * lines * 10,
                 options.runs)
         lines = options.mib * (1 << 20) // 8 // len(LINE)  # Each costs a hundred times as much.
-        compare(table, bench, launches, f"{options.ranks} ranks, flushed",
+        compare(table, bench, f"{options.ranks} ranks, flushed",
                 [sys.executable, "-S", "-c", FLUSHED, str(lines)],
                 options.ranks * lines * len(LINE), options.runs)
     finally:
