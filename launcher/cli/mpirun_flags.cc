@@ -94,7 +94,7 @@ void AddAboutPlaces(Flags& flags) {
   AddIgnored(flags, "a rank takes a slot, and a cluster says how many slots its nodes have",
              {{{"--oversubscribe"}, ""}, {{"--nooversubscribe"}, ""}});
   AddIgnored(flags, "muster places ranks on every node that is free", {{{"--nolocal"}, ""}});
-  AddIgnored(flags, "muster show JOB tells who sits where",
+  AddIgnored(flags, "muster show --bind JOB draws who sits where",
              {{{"--report-bindings"}, ""},
               {{"--display-map", "--display-devel-map", "--display-diffable-map"}, ""},
               {{"--display-allocation", "--display-devel-allocation"}, ""},
