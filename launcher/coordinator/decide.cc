@@ -55,7 +55,7 @@ void Turn::On(const CoordinatorBegan& event) {
   // One that the file names no more may not register: it gets no work while its lease lasts.
   std::vector<NodeName> gone;
   for (const auto& [name, node] : state_.nodes) {
-    const auto same = [&](const NodeRegistered& listed) { return listed.name == name; };
+    const auto same = [&name = name](const NodeRegistered& listed) { return listed.name == name; };
     if (!node.lost && std::none_of(event.nodes.begin(), event.nodes.end(), same)) {
       gone.push_back(name);
     }
