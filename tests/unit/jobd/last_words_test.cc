@@ -8,6 +8,9 @@
 namespace muster {
 namespace {
 
+// What programs say has several lines, one literal each.
+// NOLINTBEGIN(bugprone-suspicious-missing-comma)
+
 constexpr const char* kTraceback = "Traceback (most recent call last):\n";
 
 std::string Raised(const std::string& exception) {
@@ -182,6 +185,8 @@ TEST(KernelLog, TellsWhomTheKillerChose) {
   }
   EXPECT_FALSE(TellsOfOutOfMemory("6,4060,1,-;[   2079]     0  2079    80942 python3", 2079));
 }
+
+// NOLINTEND(bugprone-suspicious-missing-comma)
 
 }  // namespace
 }  // namespace muster
