@@ -8,8 +8,7 @@
 namespace muster {
 namespace {
 
-// What programs say has several lines, one literal each.
-// NOLINTBEGIN(bugprone-suspicious-missing-comma)
+// NOLINTBEGIN(bugprone-suspicious-missing-comma): several lines, one literal each
 
 constexpr const char* kTraceback = "Traceback (most recent call last):\n";
 
@@ -186,7 +185,7 @@ TEST(KernelLog, TellsWhomTheKillerChose) {
   EXPECT_FALSE(TellsOfOutOfMemory("6,4060,1,-;[   2079]     0  2079    80942 python3", 2079));
 }
 
-// NOLINTEND(bugprone-suspicious-missing-comma)
+// NOLINTEND(bugprone-suspicious-missing-comma): several lines, one literal each
 
 }  // namespace
 }  // namespace muster
