@@ -16,7 +16,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "integration", "scripts")
 import surroundings  # noqa: E402
 
 PYTHON = surroundings.PYTHON
-TRIES = 3  # It was seen to fail on a machine with a load of 14; each failure is told.
 PATIENCE = 600  # Seconds, for what takes ten where nobody else works.
 ENTRY = """
 from torch.distributed.elastic.multiprocessing.api import Std
@@ -25,16 +24,17 @@ if Std.from_str("0") is None:
 from torch.distributed.run import main
 main()
 """
+# A line a write: torchrun's ranks share one stdout.
 PLAIN = """
 import os
-print("rank", os.environ["RANK"], "of", os.environ["WORLD_SIZE"])
+os.write(1, f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}\\n".encode())
 """
 REDUCE = """
-import torch, torch.distributed
+import os, torch, torch.distributed
 torch.distributed.init_process_group("gloo")
 one = torch.ones(1)
 torch.distributed.all_reduce(one)
-print("rank", torch.distributed.get_rank(), "of", int(one.item()))
+os.write(1, f"rank {torch.distributed.get_rank()} of {int(one.item())}\\n".encode())
 """
 
 
@@ -91,21 +91,13 @@ class Torchrun:
         return lambda: self._judged([command], ranks)
 
     def theirs(self, name, ranks):
-        def once():
+        def run():
             self.port += 1  # The last one's may still be closing.
             return self._judged([self.hosts.command(index, [
                 PYTHON, self.script("entry"), "--nnodes=2", f"--nproc_per_node={ranks}",
                 f"--node_rank={index}", f"--master_addr={self.hosts.address(0)}",
                 f"--master_port={self.port}", "--monitor_interval=0.1", self.script(name)])
                 for index in range(2)], ranks)
-
-        def run():
-            for _ in range(TRIES - 1):
-                try:
-                    return once()
-                except RuntimeError as error:
-                    print(f"torchrun failed, and is tried again:\n{error}", flush=True)
-            return once()
         return run
 
     def imports(self, ranks):
