@@ -108,21 +108,4 @@ void PushExecStream::OnDone() {
 
 // ---- which is whose -----------------------------------------------------------------------------
 
-void ExecRelays::Expect(std::uint64_t id, const NodeName& node, std::weak_ptr<ExecStream> caller) {
-  const MutexLock lock(mutex_);
-  entries_[id] = {.node = node, .caller = std::move(caller)};
-}
-
-void ExecRelays::Forget(std::uint64_t id) {
-  const MutexLock lock(mutex_);
-  entries_.erase(id);
-}
-
-std::shared_ptr<ExecStream> ExecRelays::Find(std::uint64_t id, const NodeName& node) {
-  const MutexLock lock(mutex_);
-  const auto found = entries_.find(id);
-  return found == entries_.end() || found->second.node != node ? nullptr
-                                                               : found->second.caller.lock();
-}
-
 }  // namespace muster

@@ -7,13 +7,15 @@
 #include <memory>
 
 #include "launcher/coordinator/loop_threads.h"
+#include "launcher/coordinator/relays_threads.h"
 #include "launcher/coordinator/stream_grpc.h"
 #include "muster/v1/agent.grpc.pb.h"
 #include "muster/v1/cluster.grpc.pb.h"
 
 namespace muster {
 
-class ExecRelays;
+class ExecStream;
+using ExecRelays = Relays<ExecStream>;
 class PushExecStream;
 
 class ExecStream final : public OutStream<grpc::ServerWriteReactor<v1::ExecEvent>, v1::ExecEvent>,
@@ -69,23 +71,6 @@ class PushExecStream final : public grpc::ServerBidiReactor<v1::PushedExec, v1::
   bool asked_ GUARDED_BY(mutex_) = false;
   bool finished_ GUARDED_BY(mutex_) = false;
   std::shared_ptr<PushExecStream> self_;
-};
-
-// Who waits for which program.  Any thread.
-class ExecRelays {
- public:
-  void Expect(std::uint64_t id, const NodeName& node, std::weak_ptr<ExecStream> caller);
-  void Forget(std::uint64_t id);
-  // Null: nobody waits for it, or not from this node.
-  std::shared_ptr<ExecStream> Find(std::uint64_t id, const NodeName& node);
-
- private:
-  struct Entry {
-    NodeName node;
-    std::weak_ptr<ExecStream> caller;
-  };
-  Mutex mutex_;
-  std::map<std::uint64_t, Entry> entries_ GUARDED_BY(mutex_);
 };
 
 }  // namespace muster

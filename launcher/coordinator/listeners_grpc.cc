@@ -178,28 +178,12 @@ void LogsStream::Dropped() {
 }
 
 void LogsStream::Gone() {
-  relays_.Forget([&] {
+  const std::vector<std::uint64_t> wants = [&] {
     const MutexLock lock(mutex_);
     return wants_;
-  }());
+  }();
+  for (const std::uint64_t want : wants) relays_.Forget(want);
   loop_.PostAlways([id = id_](Front& front, const Moment&) { front.CloseLogs(id); });
-}
-
-void LogRelays::Expect(std::uint64_t want, const NodeName& node, std::weak_ptr<LogsStream> reader) {
-  const MutexLock lock(mutex_);
-  entries_[want] = {.node = node, .reader = std::move(reader)};
-}
-
-void LogRelays::Forget(const std::vector<std::uint64_t>& wants) {
-  const MutexLock lock(mutex_);
-  for (const std::uint64_t want : wants) entries_.erase(want);
-}
-
-std::shared_ptr<LogsStream> LogRelays::Find(std::uint64_t want, const NodeName& node) {
-  const MutexLock lock(mutex_);
-  const auto it = entries_.find(want);
-  if (it == entries_.end() || it->second.node != node) return nullptr;
-  return it->second.reader.lock();
 }
 
 }  // namespace muster

@@ -11,6 +11,7 @@
 
 #include "launcher/coordinator/loop_threads.h"
 #include "launcher/coordinator/messages_proto.h"
+#include "launcher/coordinator/relays_threads.h"
 #include "launcher/coordinator/stream_grpc.h"
 #include "muster/v1/cluster.grpc.pb.h"
 
@@ -67,7 +68,8 @@ class AttachStream final
   bool held_ = false;  // Guarded by mutex_: the reply is to be written.
 };
 
-class LogRelays;
+class LogsStream;
+using LogRelays = Relays<LogsStream>;
 
 class LogsStream final : public OutStream<grpc::ServerWriteReactor<v1::LogChunk>, v1::LogChunk>,
                          public LogReader,
@@ -101,23 +103,6 @@ class LogsStream final : public OutStream<grpc::ServerWriteReactor<v1::LogChunk>
   std::deque<v1::LogChunk> chunks_;
   std::deque<std::function<void()>> waiting_;  // Resumes of those who wait for room.
   std::vector<std::uint64_t> wants_;
-};
-
-// Whose want is whose.  Any thread.
-class LogRelays {
- public:
-  void Expect(std::uint64_t want, const NodeName& node, std::weak_ptr<LogsStream> reader);
-  void Forget(const std::vector<std::uint64_t>& wants);
-  // Null: nobody wants it, or not from this node.
-  std::shared_ptr<LogsStream> Find(std::uint64_t want, const NodeName& node);
-
- private:
-  struct Entry {
-    NodeName node;
-    std::weak_ptr<LogsStream> reader;
-  };
-  Mutex mutex_;
-  std::map<std::uint64_t, Entry> entries_ GUARDED_BY(mutex_);
 };
 
 }  // namespace muster

@@ -3,8 +3,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "launcher/jobd/doorstep_event.h"
 #include "runtime/base/log.h"
 #include "runtime/base/wire.h"
 
@@ -54,20 +53,9 @@ ExecDoor::~ExecDoor() {
 }
 
 Status ExecDoor::Listen(const std::string& path) {
-  sockaddr_un address{.sun_family = AF_UNIX};
-  if (path.size() >= sizeof address.sun_path) return {Code::kInvalid, "too long: " + path};
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  unlink(path.c_str());
-  if (!fd.valid() ||
-      bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      chmod(path.c_str(), 0600) != 0) {
-    return ErrnoStatus("bind " + path, errno);
-  }
-  listener_ = evconnlistener_new(base_, OnAccept, this,
-                                 LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 8, fd.get());
-  if (listener_ == nullptr) return ErrnoStatus("listen on " + path, errno);
-  fd.Release();
+  const Result<evconnlistener*> listener = ListenAt(base_, path, OnAccept, this);
+  if (!listener.ok()) return listener.status();
+  listener_ = *listener;
   path_ = path;
   return {};
 }
