@@ -36,7 +36,7 @@ struct LogSelection {
   std::uint64_t tail_lines = 0;
   std::int64_t since_us = 0;
   std::uint64_t behind_bytes = 0;  // Further behind, it is read on near its end; 0: never.
-  bool progress = false;  // Instead: the points of the loss curve, as rank 0's.
+  bool progress = false;           // Instead: the points of the loss curve, as rank 0's.
   bool operator==(const LogSelection&) const = default;
 };
 
