@@ -1,10 +1,12 @@
 #include "launcher/coordinator/lease.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace muster {
 
 bool Leases::Heard(const NodeName& node, TimePoint now) {
+  NoteStall(now);
   Lease& lease = leases_[node];
   const bool was_expired = lease.expired;
   lease = {.heard = now};
@@ -12,6 +14,7 @@ bool Leases::Heard(const NodeName& node, TimePoint now) {
 }
 
 std::vector<NodeName> Leases::TakeExpired(TimePoint now) {
+  NoteStall(now);
   std::vector<NodeName> expired;
   for (auto& [node, lease] : leases_) {
     if (lease.expired || now - lease.heard < lost_after_) continue;
@@ -21,12 +24,22 @@ std::vector<NodeName> Leases::TakeExpired(TimePoint now) {
   return expired;
 }
 
+void Leases::NoteStall(TimePoint now) {
+  const auto wanted = std::exchange(looks_at_, now + part());
+  if (!wanted || now < *wanted + part()) return;
+  for (auto& [node, lease] : leases_) {
+    if (lease.expired || std::exchange(lease.forgiven, true)) continue;
+    lease.heard = std::max(lease.heard, now - lost_after_ + part());
+  }
+}
+
 TimePoint Leases::NextDeadline() const {
   TimePoint next = TimePoint::max();
   for (const auto& [node, lease] : leases_) {
     if (!lease.expired) next = std::min(next, lease.heard + lost_after_);
   }
-  return next;
+  // With nobody to be missed there is nothing to look for.
+  return next == TimePoint::max() || !looks_at_ ? next : std::min(next, *looks_at_);
 }
 
 }  // namespace muster

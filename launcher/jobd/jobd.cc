@@ -133,7 +133,9 @@ class Turn {
     Go();
   }
 
-  void Hear(std::uint32_t from, const peer::BeatBack& message) { Vouched(from, message); }
+  void Hear(std::uint32_t from, const peer::BeatBack& message) {
+    if (Vouched(from, message) != nullptr) Go();  // It may have waited for just this.
+  }
 
   void Hear(std::uint32_t, const peer::Beat& message) {
     if (!FromHead(message)) return;
@@ -149,7 +151,7 @@ class Turn {
     if (!FromHead(message) || status_.phase != MemberPhase::kReady) return;
     // Only this proof covers every member: earlier beats knew of those that had come by then.
     s_.proven = message.echo - message.vouch_age;
-    if (now_ >= FenceAt(s_.proven)) return LosePeer(0, "its word to go came too late");
+    if (Expired(s_.proven)) return LosePeer(0, "its word to go came too late");
     Fork();
   }
 
@@ -219,11 +221,11 @@ class Turn {
     }
     if (s_.suspect && now_ >= s_.suspect_until) return Leave(Cause(*s_.suspect));
     if (!IsHead()) {
-      if (!s_.head_connected || now_ < FenceAt(s_.proven)) return;
+      if (!s_.head_connected || !Expired(s_.proven)) return;
       return LosePeer(Missed(s_), "silent for too long");
     }
     for (const auto& [index, follower] : s_.followers) {
-      if (!follower.connected || now_ < FenceAt(follower.vouched)) continue;
+      if (!follower.connected || !Expired(follower.vouched)) continue;
       return LosePeer(index, "silent for too long");
     }
     if (now_ < s_.next_beat) return;
@@ -243,7 +245,7 @@ class Turn {
     return status_.phase == MemberPhase::kStarting && attempt == status_.attempt;
   }
   bool Vouches() const { return muster::Vouches(s_); }
-  TimePoint FenceAt(std::int64_t proven) const { return muster::FenceAt(s_, proven); }
+  bool Expired(std::int64_t proven) const { return muster::Expired(s_, proven, now_); }
   template <typename M>
   bool FromHead(const M& message) const {
     return Vouches() && !IsHead() && message.attempt == status_.attempt && s_.head_connected;
@@ -254,15 +256,8 @@ class Turn {
 
   template <typename M>
   Follower* Vouched(std::uint32_t from, const M& message) {
-    const auto found = s_.followers.find(from);
-    if (!Vouches() || message.attempt != status_.attempt || found == s_.followers.end()) {
-      return nullptr;
-    }
-    Follower& follower = found->second;
-    if (!follower.connected) return nullptr;
-    follower.last_stamp = std::max(follower.last_stamp, message.stamp);
-    follower.vouched = std::max(follower.vouched, message.echo);
-    return &follower;
+    if (!Vouches() || message.attempt != status_.attempt) return nullptr;
+    return TakeVouch(s_, from, message.stamp, message.echo);
   }
 
   void SendBeat(std::uint32_t to) {
@@ -290,7 +285,7 @@ class Turn {
   void Go() {
     if (status_.phase != MemberPhase::kReady) return;
     for (const auto& [index, follower] : s_.followers) {
-      if (!follower.ready || now_ >= FenceAt(follower.vouched)) return;
+      if (!follower.ready || Expired(follower.vouched)) return;
     }
     for (const auto& [index, follower] : s_.followers) {
       Send(index, peer::Go{status_.attempt, Nanoseconds(now_), follower.last_stamp,
@@ -392,6 +387,7 @@ class Turn {
 }  // namespace
 
 std::vector<JobdEffect> Step(JobdState& state, const JobdEvent& event, TimePoint now) {
+  NoteStall(state, now);
   Turn turn(state, now);
   std::visit([&](const auto& e) { turn.On(e); }, event);
   return std::move(turn).Take();

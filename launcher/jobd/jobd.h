@@ -7,7 +7,8 @@
 //     every host is ready: no partial gang ever runs;
 //   - it forks an attempt only when no rank of another one is alive here;
 //   - it kills its ranks when its proof that all members are in the attempt is older than the fence
-//     time (peer.h), and once it left an attempt it never vouches for it again;
+//     time (peer.h), and once it left an attempt it never vouches for it again; a daemon that was
+//     not run itself gets a little longer, once for a proof (vouch.h);
 //   - the coordinator and the agent may be away: nothing here waits for them except the next order.
 #pragma once
 
@@ -130,11 +131,18 @@ struct JobdState {
   std::optional<Cause> suspect;
   TimePoint suspect_until;
   TimePoint next_beat;
+  // A daemon that was not run itself (a machine that was paused, or starved) has not heard what
+  // the others said meanwhile, and they may have been paused with it (vouch.h).
+  std::optional<TimePoint> looks_at;  // When Step was to be called at the latest.
+  TimePoint forgiven_until;
+  std::int64_t forgiven = 0;  // The newest proof that was forgiven for.
   bool ending = false;
   bool operator==(const JobdState&) const = default;
 };
 
 inline constexpr int kBeatsPerFence = 10;
+// Of the fence time: what a daemon that was not run gets beyond it, once for a proof.
+inline constexpr int kForgivenPerFence = 5;
 // How long a rank that blames a peer is not yet the cause.
 inline constexpr Duration kSuspectFor = std::chrono::seconds(1);
 

@@ -1,6 +1,7 @@
 #include "launcher/jobd/vouch.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "runtime/base/cause.h"
 
@@ -20,6 +21,49 @@ std::int64_t Nanoseconds(TimePoint at) {
 
 TimePoint FenceAt(const JobdState& state, std::int64_t proven) {
   return TimePoint(Duration(proven)) + std::chrono::milliseconds(state.order->fence_ms);
+}
+
+namespace {
+
+// Of all that this daemon's fence hangs on the oldest; nothing: it has no peers yet.
+std::optional<std::int64_t> OldestProof(const JobdState& state) {
+  std::optional<std::int64_t> oldest;
+  if (state.head_connected) oldest = state.proven;
+  for (const auto& [index, follower] : state.followers) {
+    if (follower.connected) oldest = std::min(oldest.value_or(follower.vouched), follower.vouched);
+  }
+  return oldest;
+}
+
+Duration PartOfFence(const JobdState& state, int parts) {
+  return Duration(std::chrono::milliseconds(state.order->fence_ms)) / parts;
+}
+
+}  // namespace
+
+void NoteStall(JobdState& state, TimePoint now) {
+  const auto wanted = std::exchange(state.looks_at, std::nullopt);
+  if (!Vouches(state)) return;
+  const auto proof = OldestProof(state);
+  if (!proof) return;
+  const Duration look = PartOfFence(state, kBeatsPerFence);
+  state.looks_at = now + look;
+  if (!wanted || now < *wanted + look || *proof <= state.forgiven) return;
+  state.forgiven = *proof;
+  state.forgiven_until = now + PartOfFence(state, kForgivenPerFence);
+}
+
+bool Expired(const JobdState& state, std::int64_t proven, TimePoint now) {
+  return now >= FenceAt(state, proven) && now >= state.forgiven_until;
+}
+
+Follower* TakeVouch(JobdState& state, std::uint32_t from, std::int64_t stamp, std::int64_t echo) {
+  const auto found = state.followers.find(from);
+  if (found == state.followers.end() || !found->second.connected) return nullptr;
+  Follower& follower = found->second;
+  follower.last_stamp = std::max(follower.last_stamp, stamp);
+  follower.vouched = std::max(follower.vouched, echo);
+  return &follower;
 }
 
 std::int64_t VouchAge(const JobdState& state, std::uint32_t except, TimePoint now) {
@@ -51,10 +95,10 @@ TimePoint NextDeadline(const JobdState& state) {
   if (!Vouches(state)) return next;
   if (state.kill_at) next = *state.kill_at;
   if (state.suspect) next = std::min(next, state.suspect_until);
-  if (state.head_connected) next = std::min(next, FenceAt(state, state.proven));
-  for (const auto& [index, follower] : state.followers) {
-    if (!follower.connected) continue;
-    next = std::min({next, FenceAt(state, follower.vouched), state.next_beat});
+  if (state.looks_at) next = std::min(next, *state.looks_at);
+  if (const auto proof = OldestProof(state)) {
+    next = std::min(next, std::max(FenceAt(state, *proof), state.forgiven_until));
+    if (!state.followers.empty()) next = std::min(next, state.next_beat);
   }
   return next;
 }

@@ -19,6 +19,16 @@ std::int64_t Nanoseconds(TimePoint at);
 // When the ranks must be killed if nothing proves more than `proven`, in this host's time.
 TimePoint FenceAt(const JobdState& state, std::int64_t proven);
 
+// Call at the beginning of each Step: sees whether the daemon was not run when it wanted to be.
+// Then a proof that looks old by now is forgiven, once, for a fifth of the fence time: two beats,
+// in which the others may prove that they are there.
+void NoteStall(JobdState& state, TimePoint now);
+// Whether the ranks must be killed: the proof is older than the fence time, and not forgiven.
+bool Expired(const JobdState& state, std::int64_t proven, TimePoint now);
+
+// A follower proves that it was there at `echo`, by our clock.  Null: it is none, or not connected.
+Follower* TakeVouch(JobdState& state, std::uint32_t from, std::int64_t stamp, std::int64_t echo);
+
 // How long ago the most silent follower but one vouched, by the head's clock.
 std::int64_t VouchAge(const JobdState& state, std::uint32_t except, TimePoint now);
 // Its index; 0: there is no other.

@@ -45,6 +45,7 @@ void Nodes::Tell(Daemon& daemon, const JobdEvent& event) {
   const TimePoint now = w_.nodes[daemon.node].clock.At(w_.timeline.now());
   const std::vector<JobdEffect> effects = Step(daemon.state, event, now);
   const JobdStatus& status = daemon.state.status;
+  if (before.forgiven < daemon.state.forgiven) w_.Count("paused daemon forgave");
   if (before.status.phase != status.phase || before.status.attempt != status.attempt) {
     w_.Trace("%s: job %llu attempt %u is %s (%s)", w_.nodes[daemon.node].name.c_str(),
              static_cast<unsigned long long>(daemon.job), status.attempt, PhaseName(status.phase),

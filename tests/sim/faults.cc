@@ -12,6 +12,19 @@ void World::PlanFaults(Micros until) {
       if (faults_allowed) DoFault();
     });
   }
+  const std::int64_t pauses = seed > kLastSteadySeed ? random.Between(1, 3) : 0;
+  for (std::int64_t i = 0; i < pauses; ++i) {
+    timeline.At(random.Between(100 * kMilli, until), [this] { Pause(); });
+  }
+}
+
+void World::Pause() {
+  const Micros length =
+      random.OneIn(4) ? random.Between(5, 70) * kSecond : random.Between(300, 5000) * kMilli;
+  Count("everything paused");
+  Trace("world: everything is paused for %lld ms", static_cast<long long>(length / kMilli));
+  timeline.Pause(length);
+  paused_ += length;
 }
 
 void World::DoFault() {

@@ -15,6 +15,16 @@ void Timeline::At(Micros when, Action action) {
   queue_.push({std::max(when, now_), count_++, std::move(action)});
 }
 
+void Timeline::Pause(Micros length) {
+  decltype(queue_) later;
+  for (; !queue_.empty(); queue_.pop()) {
+    Entry entry = std::move(const_cast<Entry&>(queue_.top()));  // It leaves next.
+    entry.when += length;
+    later.push(std::move(entry));
+  }
+  queue_ = std::move(later);
+}
+
 bool Timeline::RunOne(Micros end) {
   if (queue_.empty() || queue_.top().when > end) return false;
   Action action = std::move(const_cast<Entry&>(queue_.top()).action);  // It leaves next.

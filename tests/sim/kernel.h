@@ -46,6 +46,8 @@ class Timeline {
   void After(Micros delay, Action action) { At(now_ + delay, std::move(action)); }
   // Runs the next action that is due before `end`; false when there is none.
   bool RunOne(Micros end);
+  // Nothing happens for so long, while all clocks go on: what was due comes later, in its order.
+  void Pause(Micros length);
 
  private:
   struct Entry {

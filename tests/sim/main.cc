@@ -57,6 +57,9 @@ const std::map<std::string, std::uint64_t> kLeast = {
 
 // And where some of the seeds have elastic jobs.
 const std::map<std::string, std::uint64_t> kLeastElastic = {{"attempt on fewer nodes", 1000}};
+// And where the machines are paused.
+const std::map<std::string, std::uint64_t> kLeastPaused = {{"everything paused", 5000},
+                                                           {"paused daemon forgave", 500}};
 
 bool Holds(std::uint64_t seed, bool trace, Counts& counts) {
   const std::string broken = World(seed, trace, counts).Run();
@@ -84,7 +87,8 @@ int PrintCounts(const Counts& counts, std::uint64_t first, std::uint64_t histori
     std::printf("%10llu  %s\n", static_cast<unsigned long long>(count), what.c_str());
   }
   return CountRare(counts, kLeast, histories) +
-         (first > kLastRigidSeed ? CountRare(counts, kLeastElastic, histories) : 0);
+         (first > kLastRigidSeed ? CountRare(counts, kLeastElastic, histories) : 0) +
+         (first > kLastSteadySeed ? CountRare(counts, kLeastPaused, histories) : 0);
 }
 
 int Main(int argc, char** argv) {

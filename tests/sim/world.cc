@@ -43,7 +43,7 @@ std::string World::Run() {
   PlanFaults(until);
   timeline.At(until, [this] { Quieten(); });
   coordinator.Start();
-  while (broken_.empty() && timeline.RunOne(until + kSettledAfter)) {
+  while (broken_.empty() && timeline.RunOne(until + paused_ + kSettledAfter)) {
     if (!faults_allowed && AllEnded() && Settled().empty()) break;
   }
   if (!broken_.empty()) return broken_;

@@ -61,6 +61,8 @@ struct Peer {
 
 // The seeds after it have elastic jobs, too.
 inline constexpr std::uint64_t kLastRigidSeed = 10000;
+// In the worlds after it all machines are paused now and then, as virtual ones are.
+inline constexpr std::uint64_t kLastSteadySeed = 20000;
 
 struct Daemon {
   Instance instance = 0;
@@ -293,6 +295,7 @@ class World {
   void MakeJobs();
   void PlanFaults(Micros until);
   void DoFault();
+  void Pause();
   void Drain(std::size_t index);
   void Resume(std::size_t index);
   void Partition();
@@ -315,6 +318,7 @@ class World {
   std::string broken_;
   std::map<JobId, std::string> keys_;
   Micros quiet_since_ = 0;
+  Micros paused_ = 0;  // In all.
 };
 
 }  // namespace muster::sim

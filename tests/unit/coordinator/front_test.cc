@@ -61,6 +61,15 @@ class FrontTest : public ::testing::Test {
   }
 
   Moment Now() const { return {.now = now_, .wall = {}}; }
+  // Calls it whenever it wants to be called.
+  void RunUntil(TimePoint until) {
+    while (front_.NextDeadline() <= until) {
+      now_ = std::max(now_, front_.NextDeadline());
+      front_.Tick(Now());
+      Sync();
+    }
+    now_ = until;
+  }
   void Sync() { front_.JournalMoved({.durable = journal_.batches.size()}); }
 
   std::shared_ptr<FakeStream> Register(const NodeName& node, std::uint64_t number,
@@ -152,12 +161,40 @@ TEST_F(FrontTest, AnOvertakenStreamIsNeverHeardAgain) {
 TEST_F(FrontTest, ANodeIsLostWhenItsLeaseIsOverAndFoundWhenHeard) {
   (void)Register("n0", 1);
   Sync();
-  now_ += config_.lease + std::chrono::milliseconds(1);
-  EXPECT_LE(front_.NextDeadline(), now_);
-  front_.Tick(Now());
+  const TimePoint over = now_ + config_.lease;
+  RunUntil(over - std::chrono::milliseconds(1));
+  EXPECT_FALSE(front_.state().nodes.at("n0").lost);
+  RunUntil(over);
   EXPECT_TRUE(front_.state().nodes.at("n0").lost);
   front_.Heard("n0", 1, Now());
   EXPECT_FALSE(front_.state().nodes.at("n0").lost);
+}
+
+// It has not read what they said meanwhile, and they may have been paused with it.
+TEST_F(FrontTest, ACoordinatorThatWasNotRunItselfHearsTheNodesOutFirst) {
+  (void)Register("n0", 1);
+  (void)Register("n1", 2);
+  Sync();
+  now_ += std::chrono::seconds(70);
+  front_.Tick(Now());
+  RunUntil(now_ + std::chrono::milliseconds(200));
+  front_.Heard("n0", 1, Now());
+  RunUntil(now_ + std::chrono::milliseconds(299));
+  EXPECT_FALSE(front_.state().nodes.at("n1").lost);
+  RunUntil(now_ + std::chrono::milliseconds(1));
+  EXPECT_TRUE(front_.state().nodes.at("n1").lost);
+  EXPECT_FALSE(front_.state().nodes.at("n0").lost);
+}
+
+// Else one that stalls again and again would never find out.
+TEST_F(FrontTest, ASilenceIsForgivenOnce) {
+  (void)Register("n0", 1);
+  Sync();
+  now_ += std::chrono::seconds(70);
+  front_.Tick(Now());
+  now_ += std::chrono::seconds(2);
+  front_.Tick(Now());
+  EXPECT_TRUE(front_.state().nodes.at("n0").lost);
 }
 
 TEST_F(FrontTest, AWatchGetsOnlyTheStoryThatItDoesNotHave) {
@@ -212,9 +249,7 @@ TEST_F(FrontTest, WhenAllIsToEndItWaitsForNoNodeThatIsSilent) {
   Sync();
   EXPECT_FALSE(front_.AllOver());
   // Its agent left before it could say that the job did.
-  now_ += std::chrono::seconds(60);
-  front_.Tick(Now());
-  Sync();
+  RunUntil(now_ + std::chrono::seconds(60));
   EXPECT_TRUE(front_.AllOver());
 }
 

@@ -39,9 +39,32 @@ class Jobd {
     return Do(OrderCame{order});
   }
 
+  // Calls it whenever it wants to be called, until `until`, and says what came of it.
+  std::vector<JobdEffect> RunUntil(TimePoint until) {
+    std::vector<JobdEffect> effects;
+    while (NextDeadline(state) <= until) {
+      now = std::max(now, NextDeadline(state));
+      for (const JobdEffect& effect : Do(TimePassed{})) effects.push_back(effect);
+    }
+    now = until;
+    return effects;
+  }
+  std::int64_t stamp() const { return now.time_since_epoch().count(); }
+
   JobdState state;
   TimePoint now{milliseconds(10000)};
 };
+
+// A follower of two or more hosts, whose ranks run.
+void StartFollower(Jobd& follower, std::uint32_t hosts) {
+  follower.Start(0, hosts, 1);
+  follower.Do(OrderCame{MeetHead{1, 0, 99}});
+  follower.Do(HeadConnected{});
+  follower.Do(LocalPrepared{});
+  follower.Do(PeerSaid{0, peer::Beat{0, 50, 0, 0}});
+  ASSERT_NE(Find<ForkRanks>(follower.Do(PeerSaid{0, peer::Go{0, 60, follower.stamp(), 0}})),
+            nullptr);
+}
 
 TEST(Jobd, RunsAJobOfOneNodeToItsEnd) {
   Jobd jobd;
@@ -73,9 +96,9 @@ TEST(Jobd, KillsItsRanksWhenItsProofIsOlderThanTheFence) {
   EXPECT_NE(Said<peer::Ready>(follower.Do(PeerSaid{0, peer::Beat{0, 50, 0, 0}})), nullptr);
   const std::int64_t now = follower.now.time_since_epoch().count();
   EXPECT_NE(Find<ForkRanks>(follower.Do(PeerSaid{0, peer::Go{0, 60, now, 0}})), nullptr);
-  EXPECT_EQ(NextDeadline(follower.state), follower.now + milliseconds(2500));
-  follower.now = NextDeadline(follower.state);
-  EXPECT_NE(Find<KillRanks>(follower.Do(TimePassed{})), nullptr);
+  const TimePoint fence = follower.now + milliseconds(2500);
+  EXPECT_TRUE(follower.RunUntil(fence - milliseconds(1)).empty());
+  EXPECT_NE(Find<KillRanks>(follower.RunUntil(fence)), nullptr);
   EXPECT_TRUE(follower.Do(PeerSaid{0, peer::Beat{0, 70, now, 0}}).empty());
 }
 
@@ -83,24 +106,87 @@ TEST(Jobd, KillsItsRanksWhenItsProofIsOlderThanTheFence) {
 TEST(Jobd, AFollowerNamesTheMemberThatIsSilent) {
   for (const bool head_lives : {true, false}) {
     Jobd follower;
-    follower.Start(0, 3, 1);
-    follower.Do(OrderCame{MeetHead{1, 0, 99}});
-    follower.Do(HeadConnected{});
-    follower.Do(LocalPrepared{});
-    const std::int64_t began = follower.now.time_since_epoch().count();
-    follower.Do(PeerSaid{0, peer::Beat{0, 50, 0, 0}});
-    follower.Do(PeerSaid{0, peer::Go{0, 60, began, 0}});
+    StartFollower(follower, 3);
+    const std::int64_t began = follower.stamp();
+    const TimePoint fence = follower.now + milliseconds(2500);
     for (int beat = 1; head_lives && beat < 10; ++beat) {
       follower.now += milliseconds(250);
-      const std::int64_t now = follower.now.time_since_epoch().count();
+      const std::int64_t now = follower.stamp();
       follower.Do(PeerSaid{0, peer::Beat{0, 60 + beat, now, now - began, 2}});
     }
-    follower.now = NextDeadline(follower.state);
-    EXPECT_EQ(follower.now.time_since_epoch() - std::chrono::nanoseconds(began),
-              milliseconds(2500));
-    EXPECT_NE(Find<KillRanks>(follower.Do(TimePassed{})), nullptr);
+    EXPECT_EQ(Find<KillRanks>(follower.RunUntil(fence - milliseconds(1))), nullptr);
+    EXPECT_NE(Find<KillRanks>(follower.RunUntil(fence)), nullptr);
     EXPECT_EQ(follower.state.status.cause.node, head_lives ? "n2" : "n0");
   }
+}
+
+// Machines that are paused, or starve their daemons: all wake at once, and their timers come first.
+TEST(Jobd, AFollowerThatWasNotRunItselfHearsTheOthersOutFirst) {
+  Jobd follower;
+  StartFollower(follower, 2);
+  follower.RunUntil(follower.now + milliseconds(200));
+  follower.now += std::chrono::seconds(70);
+  EXPECT_TRUE(follower.Do(TimePassed{}).empty());
+  EXPECT_TRUE(follower.RunUntil(follower.now + milliseconds(300)).empty());
+  const std::int64_t now = follower.stamp();
+  follower.Do(PeerSaid{0, peer::Beat{0, 70, now - 1000000, 0}});
+  EXPECT_TRUE(follower.RunUntil(follower.now + milliseconds(2000)).empty());
+  EXPECT_EQ(follower.state.status.phase, MemberPhase::kRunning);
+}
+
+TEST(Jobd, AHeadThatWasNotRunItselfHearsTheOthersOutFirst) {
+  Jobd head;
+  head.Start(0, 2, 0);
+  head.Do(LocalPrepared{});
+  head.Do(FollowerConnected{1, 0});
+  head.Do(PeerSaid{1, peer::Ready{0, 1, head.stamp()}});
+  head.now += std::chrono::seconds(70);
+  const auto effects = head.Do(TimePassed{});
+  EXPECT_EQ(Find<KillRanks>(effects), nullptr);
+  EXPECT_NE(Said<peer::Beat>(effects), nullptr);
+  head.RunUntil(head.now + milliseconds(300));
+  head.Do(PeerSaid{1, peer::BeatBack{0, 2, head.stamp() - 1000000}});
+  head.RunUntil(head.now + milliseconds(2000));
+  EXPECT_EQ(head.state.status.phase, MemberPhase::kRunning);
+}
+
+// The margin that the coordinator waits beyond the fence time covers it, however often it stalls.
+TEST(Jobd, AProofIsForgivenOnce) {
+  Jobd follower;
+  StartFollower(follower, 2);
+  follower.now += std::chrono::seconds(3);
+  EXPECT_TRUE(follower.Do(TimePassed{}).empty());
+  const TimePoint woke = follower.now;
+  follower.now += milliseconds(499);
+  EXPECT_TRUE(follower.Do(TimePassed{}).empty());
+  follower.now = woke + milliseconds(1100);  // Not run again.
+  EXPECT_NE(Find<KillRanks>(follower.Do(TimePassed{})), nullptr);
+}
+
+TEST(Jobd, ADaemonThatRanIsForgivenNothing) {
+  Jobd follower;
+  StartFollower(follower, 2);
+  const TimePoint fence = follower.now + milliseconds(2500);
+  follower.now += milliseconds(700);  // A short one, long before the fence.
+  EXPECT_TRUE(follower.Do(TimePassed{}).empty());
+  EXPECT_TRUE(follower.RunUntil(fence - milliseconds(1)).empty());
+  EXPECT_NE(Find<KillRanks>(follower.RunUntil(fence)), nullptr);
+}
+
+// The proofs that it may go are too old by then: it waits for newer ones.
+TEST(Jobd, AHeadThatStalledBeforeTheStartStillStarts) {
+  Jobd head;
+  head.Start(0, 3, 0);
+  head.Do(LocalPrepared{});
+  for (const std::uint32_t host : {1U, 2U}) head.Do(FollowerConnected{host, 0});
+  head.Do(PeerSaid{1, peer::Ready{0, 1, head.stamp()}});
+  head.RunUntil(head.now + milliseconds(100));
+  head.now += std::chrono::seconds(10);
+  head.Do(TimePassed{});
+  head.now += milliseconds(600);  // Forgiven no longer.
+  head.Do(PeerSaid{2, peer::Ready{0, 1, head.stamp()}});
+  const auto effects = head.Do(PeerSaid{1, peer::BeatBack{0, 2, head.stamp()}});
+  EXPECT_NE(Find<ForkRanks>(effects), nullptr);
 }
 
 TEST(Jobd, TheHeadTellsWhichFollowerVouchedLongestAgo) {
