@@ -67,10 +67,11 @@ struct NodeDrained {
   bool dead = false;   // A person vouches that nothing of it runs any more.
 };
 struct Ticked {};
+struct Stalled {};  // The coordinator was not run itself for a while (runtime/base/stall.h).
 
 using Event =
     std::variant<CoordinatorBegan, JobSubmitted, JobCancelled, JobSignalled, AgentRegistered,
-                 NodeSilent, NodeHeard, JobdReported, NodeDrained, Ticked>;
+                 NodeSilent, NodeHeard, JobdReported, NodeDrained, Ticked, Stalled>;
 
 // ---- what must be done --------------------------------------------------------------------------
 

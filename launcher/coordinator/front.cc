@@ -30,6 +30,7 @@ Front::Front(const CoordinatorConfig& config, Journal& journal,
       limits_{.fence_margin = config.fence_margin,
               .fence_ms = static_cast<std::uint32_t>(
                   std::chrono::duration_cast<std::chrono::milliseconds>(config.fence).count())},
+      stalls_(config.lease / kForgivenPerLease),
       leases_(config.lease),
       holds_(config.hold) {}
 
@@ -86,6 +87,7 @@ void Front::Close(const Status& status) {
 
 void Front::Tick(const Moment& at) {
   if (!failure_.ok()) return;
+  Look(at);
   for (const NodeName& node : leases_.TakeExpired(at.now)) Take(NodeSilent{node}, at);
   for (const JobId job : holds_.TakeAbandoned(at.now)) {
     Take(JobCancelled{.job = job, .cause = {.kind = CauseKind::kClientLost}}, at);
@@ -95,8 +97,15 @@ void Front::Tick(const Moment& at) {
 
 TimePoint Front::NextDeadline() const {
   if (!failure_.ok()) return TimePoint::max();
-  return std::min(
-      {muster::NextDeadline(state_, limits_), leases_.NextDeadline(), holds_.NextDeadline()});
+  return std::min({muster::NextDeadline(state_, limits_), leases_.NextDeadline(),
+                   holds_.NextDeadline(), stalls_.next()});
+}
+
+// Before anything is judged by the time.
+void Front::Look(const Moment& at) {
+  if (!stalls_.Look(at.now)) return;
+  leases_.Forgive(at.now);
+  Take(Stalled{}, at);
 }
 
 void Front::GiveUp(const Moment& at) {
@@ -132,6 +141,7 @@ void Front::Take(const Event& event, const Moment& at, Reply reply) {
     if (reply) reply(failure_, 0);
     return;
   }
+  Look(at);
   const Decision decision = Decide(state_, event, at.now, limits_);
   Record(decision.facts, at);
   for (const Effect& effect : decision.effects) {

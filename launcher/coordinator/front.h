@@ -25,6 +25,7 @@
 #include "launcher/coordinator/log_desk.h"
 #include "launcher/coordinator/news.h"
 #include "launcher/coordinator/story.h"
+#include "runtime/base/stall.h"
 
 namespace muster {
 
@@ -96,6 +97,7 @@ class Front {
   void ShowStory(JobId job, Story story);
   void Carry(const std::vector<LogAction>& actions);
   void GiveOrder(const SendOrder& order);
+  void Look(const Moment& at);
   bool Current(const NodeName& node, std::uint64_t number) const;
   bool RunsOn(const NodeName& node, JobId job, AttemptNumber attempt) const;
   NodeRegistered Completed(NodeRegistered node) const;
@@ -105,6 +107,7 @@ class Front {
   const std::function<void(const Told&)> tell_;
   const Limits limits_;
   State state_;
+  StallWatch stalls_;
   Leases leases_;
   Holds holds_;
   News news_;

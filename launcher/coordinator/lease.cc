@@ -6,7 +6,6 @@
 namespace muster {
 
 bool Leases::Heard(const NodeName& node, TimePoint now) {
-  NoteStall(now);
   Lease& lease = leases_[node];
   const bool was_expired = lease.expired;
   lease = {.heard = now};
@@ -14,7 +13,6 @@ bool Leases::Heard(const NodeName& node, TimePoint now) {
 }
 
 std::vector<NodeName> Leases::TakeExpired(TimePoint now) {
-  NoteStall(now);
   std::vector<NodeName> expired;
   for (auto& [node, lease] : leases_) {
     if (lease.expired || now - lease.heard < lost_after_) continue;
@@ -24,12 +22,10 @@ std::vector<NodeName> Leases::TakeExpired(TimePoint now) {
   return expired;
 }
 
-void Leases::NoteStall(TimePoint now) {
-  const auto wanted = std::exchange(looks_at_, now + part());
-  if (!wanted || now < *wanted + part()) return;
+void Leases::Forgive(TimePoint now) {
   for (auto& [node, lease] : leases_) {
     if (lease.expired || std::exchange(lease.forgiven, true)) continue;
-    lease.heard = std::max(lease.heard, now - lost_after_ + part());
+    lease.heard = std::max(lease.heard, now - lost_after_ + lost_after_ / kForgivenPerLease);
   }
 }
 
@@ -38,8 +34,7 @@ TimePoint Leases::NextDeadline() const {
   for (const auto& [node, lease] : leases_) {
     if (!lease.expired) next = std::min(next, lease.heard + lost_after_);
   }
-  // With nobody to be missed there is nothing to look for.
-  return next == TimePoint::max() || !looks_at_ ? next : std::min(next, *looks_at_);
+  return next;
 }
 
 }  // namespace muster

@@ -1,20 +1,18 @@
 // Which agents are alive, by when they were last heard.  Never journaled; the loop turns what runs
 // out into NodeSilent events.  At its start the loop calls Heard() for each node that the State
 // does not call lost, so that a node that died meanwhile is missed too.
-//
-// A coordinator that was not run itself (a machine that was paused, or starved) has not read what
-// the agents said meanwhile: whoever looks silent to it by then is forgiven, once, until they can
-// have been heard again.  Pure; owned by the loop.
+// Pure; owned by the loop.
 #pragma once
 
 #include <map>
-#include <optional>
 #include <vector>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/orders.h"
 
 namespace muster {
+
+inline constexpr int kForgivenPerLease = 5;
 
 class Leases {
  public:
@@ -26,7 +24,11 @@ class Leases {
   // Nodes that ran out since the last call, each once.
   std::vector<NodeName> TakeExpired(TimePoint now);
 
-  // When TakeExpired wants to be called at the latest: it looks more often than leases end.
+  // The caller was not run itself (runtime/base/stall.h): each node gets, once until it is heard,
+  // a fifth of the lease to be heard in.
+  void Forgive(TimePoint now);
+
+  // The earliest moment at which TakeExpired may return something.
   TimePoint NextDeadline() const;
 
  private:
@@ -36,12 +38,7 @@ class Leases {
     bool forgiven = false;
   };
 
-  void NoteStall(TimePoint now);
-  // Of a lease: the longest that lies between two looks, and what is forgiven.
-  Duration part() const { return lost_after_ / 5; }
-
   Duration lost_after_;
-  std::optional<TimePoint> looks_at_;
   std::map<NodeName, Lease> leases_;
 };
 

@@ -57,6 +57,14 @@ void Turn::MindTheFence(Job& job) {
   }
 }
 
+// Whoever is to fence itself may have been paused as well: its time begins anew.
+void Turn::On(const Stalled&) {
+  for (const auto& [id, job] : state_.jobs) {
+    if (job.phase != JobPhase::kRunning || !job.attempt->fence_from) continue;
+    Note(FenceBegan{id, job.attempt->number, now_});
+  }
+}
+
 void Turn::EndAttempt(Job& job) {
   const Verdict verdict = Judge(job);
   Note(AttemptEnded{job.id, job.attempt->number, verdict.again});

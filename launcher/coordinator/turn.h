@@ -24,6 +24,7 @@ class Turn {
   void On(const JobdReported& event);
   void On(const NodeDrained& event);
   void On(const Ticked&) {}
+  void On(const Stalled&);
 
   void Settle();
 

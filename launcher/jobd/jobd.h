@@ -20,6 +20,7 @@
 
 #include "launcher/jobd/peer.h"
 #include "runtime/base/clock.h"
+#include "runtime/base/stall.h"
 
 namespace muster {
 
@@ -131,9 +132,7 @@ struct JobdState {
   std::optional<Cause> suspect;
   TimePoint suspect_until;
   TimePoint next_beat;
-  // A daemon that was not run itself (a machine that was paused, or starved) has not heard what
-  // the others said meanwhile, and they may have been paused with it (vouch.h).
-  std::optional<TimePoint> looks_at;  // When Step was to be called at the latest.
+  std::optional<StallWatch> stalls;  // While there are peers.
   TimePoint forgiven_until;
   std::int64_t forgiven = 0;  // The newest proof that was forgiven for.
   bool ending = false;

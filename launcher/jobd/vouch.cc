@@ -1,7 +1,6 @@
 #include "launcher/jobd/vouch.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "runtime/base/cause.h"
 
@@ -42,13 +41,10 @@ Duration PartOfFence(const JobdState& state, int parts) {
 }  // namespace
 
 void NoteStall(JobdState& state, TimePoint now) {
-  const auto wanted = std::exchange(state.looks_at, std::nullopt);
-  if (!Vouches(state)) return;
   const auto proof = OldestProof(state);
-  if (!proof) return;
-  const Duration look = PartOfFence(state, kBeatsPerFence);
-  state.looks_at = now + look;
-  if (!wanted || now < *wanted + look || *proof <= state.forgiven) return;
+  if (!Vouches(state) || !proof) return state.stalls.reset();
+  if (!state.stalls) state.stalls.emplace(PartOfFence(state, kBeatsPerFence));
+  if (!state.stalls->Look(now) || *proof <= state.forgiven) return;
   state.forgiven = *proof;
   state.forgiven_until = now + PartOfFence(state, kForgivenPerFence);
 }
@@ -95,7 +91,7 @@ TimePoint NextDeadline(const JobdState& state) {
   if (!Vouches(state)) return next;
   if (state.kill_at) next = *state.kill_at;
   if (state.suspect) next = std::min(next, state.suspect_until);
-  if (state.looks_at) next = std::min(next, *state.looks_at);
+  if (state.stalls) next = std::min(next, state.stalls->next());
   if (const auto proof = OldestProof(state)) {
     next = std::min(next, std::max(FenceAt(state, *proof), state.forgiven_until));
     if (!state.followers.empty()) next = std::min(next, state.next_beat);

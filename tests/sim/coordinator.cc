@@ -54,6 +54,7 @@ void Coordinator::Start() {
     w_.Break("snapshot and tail do not give the state before");
   }
   leases_ = Leases(std::chrono::microseconds(kLostAfter));
+  watch_ = StallWatch(std::chrono::microseconds(kLostAfter) / kForgivenPerLease);
   for (const auto& [name, node] : state_.nodes) {
     if (!node.lost) leases_.Heard(name, Now());
   }
@@ -82,10 +83,18 @@ void Coordinator::Crash() {
   for (auto& [number, stream] : streams_) stream->Die(1, false);
   streams_.clear();
   current_.clear();
+  newest_.clear();
+}
+
+void Coordinator::Look() {
+  if (!watch_.Look(Now())) return;
+  leases_.Forgive(Now());
+  Feed(Stalled{});
 }
 
 void Coordinator::Feed(const Event& event, Answer answer) {
   if (!alive_) return;
+  Look();
   const State before = state_;
   const TimePoint now = Now();
   Decision decision = Decide(state_, event, now);
@@ -242,10 +251,11 @@ void Coordinator::Send(const SendOrder& order) {
 
 void Coordinator::Wake() {
   const std::uint64_t wake = ++wake_;
-  const TimePoint next = std::min(NextDeadline(state_), leases_.NextDeadline());
+  const TimePoint next = std::min({NextDeadline(state_), leases_.NextDeadline(), watch_.next()});
   if (next == TimePoint::max()) return;
   w_.timeline.At(std::max(clock_.TrueTime(next), w_.timeline.now() + 1), [this, wake] {
     if (wake != wake_ || !alive_) return;
+    Look();
     const std::vector<NodeName> expired = leases_.TakeExpired(Now());
     for (const NodeName& node : expired) {
       w_.Trace("coordinator: %s is silent", node.c_str());
@@ -279,12 +289,12 @@ bool Coordinator::Overtaken(std::size_t node, std::uint64_t stream) {
 
 void Coordinator::Register(std::size_t node, std::uint64_t stream, const AgentRegistered& event) {
   if (!alive_ || !streams_.contains(stream)) return;
-  if (current_.contains(node) && stream < current_[node]) {
+  if (stream < newest_[node]) {
     w_.Count("stale registration");
     Overtaken(node, stream);
     return;
   }
-  current_[node] = stream;
+  current_[node] = newest_[node] = stream;
   w_.Trace("coordinator: %s registers with %zu jobs", event.node.name.c_str(), event.jobds.size());
   leases_.Heard(event.node.name, Now());
   Feed(event);

@@ -176,7 +176,7 @@ void World::CheckFork(const Daemon& daemon) {
   const AttemptTruth& truth = *TruthOf(daemon.job, daemon.state.status.attempt);
   Count("ranks forked");
   if (truth.prepared.size() != daemon.state.order->hosts.size()) Break("a partial gang runs");
-  if (truth.first_left && timeline.now() > *truth.first_left + kFenceAtMost) {
+  if (truth.first_left && timeline.now() > *truth.first_left + FenceAtMost(truth)) {
     Break("ranks are forked long after a member left");
   }
 }
@@ -194,9 +194,22 @@ void World::NoteLeft(const JobdState& state) {
   AttemptTruth& truth = *TruthOf(job, attempt);
   if (truth.first_left) return;
   truth.first_left = timeline.now();
-  timeline.After(kFenceAtMost + kSlowestKill, [this, job, attempt] {
-    if (TruthOf(job, attempt)->alive > 0) Break("ranks outlive the fence time of their gang");
-  });
+  truth.paused_before = paused_;
+  timeline.After(kFenceAtMost + kSlowestKill, [this, job, attempt] { CheckFenced(job, attempt); });
+}
+
+// Clocks go on in a pause, and who was paused is forgiven.
+Micros World::FenceAtMost(const AttemptTruth& truth) const {
+  const Micros paused = paused_ - truth.paused_before;
+  return kFenceAtMost + (paused > 0 ? paused + kForgivenAtMost : 0);
+}
+
+void World::CheckFenced(JobId job, AttemptNumber attempt) {
+  const AttemptTruth& truth = *TruthOf(job, attempt);
+  if (truth.alive == 0) return;
+  const Micros until = *truth.first_left + FenceAtMost(truth) + kSlowestKill;
+  if (timeline.now() >= until) return Break("ranks outlive the fence time of their gang");
+  timeline.At(until, [this, job, attempt] { CheckFenced(job, attempt); });
 }
 
 void World::CheckSlots(const State& state) {

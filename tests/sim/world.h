@@ -24,6 +24,7 @@ inline constexpr Micros kHeartbeat = 500 * kMilli;
 inline constexpr Micros kSlowestKill = 400 * kMilli;
 // The fence time by the slowest clock, and a busy host's delay.
 inline constexpr Micros kFenceAtMost = 2500 * kMilli * 101 / 100 + 6 * kMilli;
+inline constexpr Micros kForgivenAtMost = kFenceAtMost / kForgivenPerFence;
 // How long people wait in a quiet world before they end what hangs.
 inline constexpr Micros kPatience = 25 * kSecond;
 
@@ -111,6 +112,7 @@ struct AttemptTruth {
   std::size_t hosts = 0;
   std::set<std::uint32_t> prepared;
   std::optional<Micros> first_left;
+  Micros paused_before = 0;  // In all, when it did.
   std::int64_t alive = 0;
   std::int64_t well = 0;  // Ranks that left with 0.
   std::int64_t all = 0;
@@ -223,6 +225,7 @@ class Coordinator {
     std::vector<Effect> effects;
     std::function<void()> answer;
   };
+  void Look();
   void Feed(const Event& event, Answer answer = {});
   void CheckDecision(const Event& event, const State& before, const Decision& decision,
                      TimePoint now);
@@ -240,6 +243,7 @@ class Coordinator {
   HostClock clock_;
   State state_;
   Leases leases_{std::chrono::microseconds(kLostAfter)};
+  StallWatch watch_{std::chrono::microseconds(kLostAfter) / kForgivenPerLease};
   std::vector<Fact> journal_;
   State durable_, snapshot_;
   std::size_t snapshot_at_ = 0;
@@ -250,6 +254,7 @@ class Coordinator {
   std::uint64_t wake_ = 0;
   std::uint64_t next_stream_ = 1;
   std::map<std::size_t, std::uint64_t> current_;
+  std::map<std::size_t, std::uint64_t> newest_;  // That has registered, open or not.
   std::map<std::uint64_t, std::shared_ptr<Connection>> streams_;
 };
 
@@ -275,6 +280,8 @@ class World {
   Micros Dawdle(SimNode& node);
   void Spite(const SimNode& node, const Order& order);
   void NoteLeft(const JobdState& state);
+  Micros FenceAtMost(const AttemptTruth& truth) const;
+  void CheckFenced(JobId job, AttemptNumber attempt);
   void RestartCoordinator();
   void CheckOneAttempt(JobId job);
   void CheckFork(const Daemon& daemon);

@@ -3,12 +3,11 @@ programs that somebody runs beside a rank."""
 
 import json
 import os
-import socket
 import sys
 import time
 
 from cluster_up import Failed
-from processes import environment_of, stat_of
+from processes import environment_of, read, stat_of
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FREE_AFTER = 3  # Seconds, by which all that a job had is gone.
@@ -51,7 +50,7 @@ class UnrulyJob:
         return self.waiter.poll() is not None
 
     def daemons(self):
-        """[(pid, port)] of what its ranks left behind, in all attempts."""
+        """[(pid, port, inode of its socket)] of what its ranks left behind, in all attempts."""
         try:
             with open(self.record, encoding="ascii") as file:
                 return [tuple(map(int, line.split())) for line in file.read().split("\n")[:-1]]
@@ -65,22 +64,18 @@ class UnrulyJob:
         self.waiter.communicate()
 
         def still_there():
-            found = [f"process {pid}" for pid, _ in self.daemons()
+            taken = listening_inodes()
+            found = [f"process {pid}" for pid, _, _ in self.daemons()
                      if is_alive(pid, self.cluster.cookie)]
-            return found + [f"port {port}" for _, port in self.daemons() if is_taken(port)]
+            return found + [f"port {port}" for _, port, inode in self.daemons() if inode in taken]
         await_free(self.name, still_there)
         return len(self.daemons())
 
 
-def is_taken(port):
-    """By a listener; what waits out TCP's last words does not count, as SO_REUSEADDR says."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
+def listening_inodes():
+    """Of all TCP sockets that listen: a port itself may be somebody else's by now."""
+    rows = [row.split() for row in read("/proc/net/tcp").decode().splitlines()[1:]]
+    return {int(row[9]) for row in rows if row[3] == "0A"}
 
 
 class Guest:

@@ -3,7 +3,8 @@ both, hears no signal that asks, and holds a port.
 
   unruly_rank.py RECORD SECONDS
 
-RECORD gets a line "pid port" of each.  After SECONDS it leaves, and leaves them behind.
+RECORD gets a line "pid port inode" of each: the listening socket's, since another may have the
+port later.  After SECONDS it leaves, and leaves them behind.
 """
 
 import os
@@ -17,7 +18,8 @@ def stay(record):
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     listener = socket.create_server(("127.0.0.1", 0))
-    line = f"{os.getpid()} {listener.getsockname()[1]}\n".encode()
+    inode = os.fstat(listener.fileno()).st_ino
+    line = f"{os.getpid()} {listener.getsockname()[1]} {inode}\n".encode()
     with open(record, "ab", buffering=0) as file:
         file.write(line)
     while True:

@@ -176,6 +176,21 @@ TEST_F(Decides, ALostNodeIsTakenForStoppedOnlyAfterTheFenceTime) {
   EXPECT_EQ(job().exit_code, 71);
 }
 
+// The members may have been paused with it, and begin to fence themselves only now.
+TEST_F(Decides, ACoordinatorThatWasNotRunWaitsForTheFenceAnew) {
+  RunOnBoth();
+  Do(NodeSilent{"n2"});
+  Report("n1",
+         {.phase = MemberPhase::kLeft, .cause = {.kind = CauseKind::kPeerLost, .node = "n2"}});
+  now_ += seconds(60);
+  Do(Stalled{});
+  EXPECT_EQ(job().phase, JobPhase::kRunning);
+  EXPECT_EQ(NextDeadline(state_), now_ + milliseconds(3000));
+  now_ += milliseconds(3000);
+  Do(Ticked{});
+  EXPECT_EQ(job().phase, JobPhase::kEnded);
+}
+
 TEST_F(Decides, WithAllNodesSilentTheJobWaitsAndSaysWhatReleasesIt) {
   RunOnBoth();
   Do(NodeSilent{"n1"});
