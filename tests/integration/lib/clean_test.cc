@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
 #include <thread>
 
@@ -31,11 +32,23 @@ Scene::Scene() {
   SetEnv("XDG_RUNTIME_DIR", folder_ + "/run");
   SetEnv("MUSTER_STATE_DIR", folder_ + "/state");
   before_ = LookAtMachine(mark_);
+  for (const std::string& file : before_.files) {
+    if (!file.starts_with(folder_)) std::printf("there before this test: %s\n", file.c_str());
+  }
 }
 
 Scene::~Scene() {
+  const std::string error = Remove();
+  if (!error.empty()) std::printf("%s\n", error.c_str());
+}
+
+std::string Scene::Remove() {
+  if (folder_.empty()) return "";
   std::error_code error;
   fs::remove_all(folder_, error);
+  if (error) return "folder " + folder_ + " cannot be removed: " + error.message();
+  folder_.clear();
+  return "";
 }
 
 std::vector<std::string> Scene::Leftovers(int patience_ms) const {
@@ -66,6 +79,8 @@ void CleanTest::TearDown() {
   for (const std::string& sentence : scene_.Leftovers())
     ADD_FAILURE() << "left behind: " << sentence;
   if (HasFailure()) scene_.EndProcesses();
+  const std::string error = scene_.Remove();
+  if (!error.empty()) ADD_FAILURE() << error;
 }
 
 }  // namespace muster::testing

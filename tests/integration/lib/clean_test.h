@@ -6,6 +6,8 @@
 // folder must be empty.  What is on its way out has ten seconds; leftover processes are then
 // killed, so that the next test starts clean.
 //
+// What was there before is no fault of the test, but is told: it is one of the test before it.
+//
 // A test that is not on GoogleTest's fixture uses Scene on its own.
 #pragma once
 
@@ -22,7 +24,7 @@ namespace muster::testing {
 class Scene {
  public:
   Scene();
-  ~Scene();  // Removes the folder.
+  ~Scene();  // Removes the folder, if Remove() did not.
   Scene(const Scene&) = delete;
   Scene& operator=(const Scene&) = delete;
 
@@ -31,6 +33,9 @@ class Scene {
 
   // What is more than before, one sentence each; waits up to `patience_ms` for it to go away.
   std::vector<std::string> Leftovers(int patience_ms = 10'000) const;
+
+  // Removes the folder; what went wrong, if anything did: somebody may still write there.
+  std::string Remove();
 
   // Kills the processes that carry our mark, or name our folder.
   void EndProcesses() const;

@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: leaves_nothing PROGRAM ARGUMENTS...\n");
     return 2;
   }
-  const muster::testing::Scene scene;
+  muster::testing::Scene scene;
   if (chmod(scene.folder().c_str(), 0711) != 0) return 1;  // The test may become other users.
   pid_t pid = -1;
   int status = 0;
@@ -29,5 +29,8 @@ int main(int argc, char** argv) {
     exit = 1;
   }
   if (exit != 0) scene.EndProcesses();
-  return exit;
+  const std::string error = scene.Remove();
+  if (error.empty()) return exit;
+  std::printf("%s\n", error.c_str());
+  return 1;
 }
