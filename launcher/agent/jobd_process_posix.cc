@@ -147,15 +147,10 @@ Status Prepare(const JobdHost& host, pid_t pid, JobdRecord& record) {
   return ReplaceFile(RecordFile(host, record.id), EncodeWire(record));
 }
 
-}  // namespace
-
-Result<JobdProcess> StartJobd(const JobdHost& host, const Owner& owner) {
-  RETURN_IF_ERROR(MayStart(host, owner));
+// The folders, the group and the process of a daemon whose record has its names.
+Status StartIn(const JobdHost& host, const Owner& owner, JobdProcess& jobd) {
   const ClusterPaths& paths = host.paths;
-  JobdProcess jobd;
   JobdRecord& record = jobd.record;
-  record = {.boot_id = host.boot_id, .uid = owner.uid, .id = NewDaemonId()};
-  record.cookie = paths.JobCookie(host.node, record.id);
   const std::string folder = paths.Daemon(host.node, record.id);
   // The record is the agent's: its next life trusts it.  What is in these is the owner's.
   RETURN_IF_ERROR(MakeFolders(folder));
@@ -179,16 +174,27 @@ Result<JobdProcess> StartJobd(const JobdHost& host, const Owner& owner) {
     close(go_end.get());  // Else the child would wait for itself.
     plan.Become(wait_end.get(), log.get());
   }
-  Status ready = Prepare(host, pid, record);
+  jobd.pidfd.Reset(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  Status ready = jobd.pidfd.valid() ? Prepare(host, pid, record) : ErrnoStatus("pidfd_open", errno);
   if (ready.ok()) ready = WriteAll(go_end.get(), "g", 1).While("starting the job daemon");
   go_end.Reset();  // Without a byte the child leaves.
-  if (!ready.ok()) {
-    waitpid(pid, nullptr, 0);
-    return ready;
-  }
-  jobd.pidfd.Reset(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  if (!jobd.pidfd.valid()) return ErrnoStatus("pidfd_open", errno);
-  return jobd;
+  if (!ready.ok()) waitpid(pid, nullptr, 0);
+  return ready;
+}
+
+}  // namespace
+
+Result<JobdProcess> StartJobd(const JobdHost& host, const Owner& owner) {
+  RETURN_IF_ERROR(MayStart(host, owner));
+  JobdProcess jobd;
+  jobd.record = {.boot_id = host.boot_id, .uid = owner.uid, .id = NewDaemonId()};
+  jobd.record.cookie = host.paths.JobCookie(host.node, jobd.record.id);
+  Status started = StartIn(host, owner, jobd);
+  if (started.ok()) return jobd;
+  // Nobody knows of it: what it has already would stay until this agent's next life.
+  const Status swept = SweepTraces(host, jobd.record.id, jobd.record.group);
+  if (!swept.ok()) Log(LogLevel::kWarning, swept.message());
+  return started;
 }
 
 Status GiveJob(const JobdHost& host, const StartAttempt& order, JobdRecord& record) {

@@ -6,6 +6,7 @@ usage: users_test.py BIN [TEST...]
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -187,10 +188,17 @@ class Users(unittest.TestCase):
             self.cluster.call("init", "--config", self.cluster.config, "--user", "nemo")
 
     def test_a_state_folder_that_keeps_users_out_is_named(self):
+        def traces():
+            """Of job daemons that are no spare."""
+            folder = os.path.join(self.cluster.state(0), "agents", "n0", "daemons")
+            shm = self.hosts.run(0, ["ls", "/dev/shm"], check=True, stdout=subprocess.PIPE).stdout
+            return len(os.listdir(folder)), shm.count(b"muster-")
         state = self.cluster.state(0)
         os.chmod(state, 0o700)
         try:
-            ran = self.sh("alice", "true")
+            for _ in range(3):
+                ran = self.sh("alice", "true")
+            until(lambda: max(traces()) <= 1, "what could not start is swept")
         finally:
             os.chmod(state, 0o711)
         self.assertEqual(ran.returncode, 71, ran.stderr)
