@@ -34,7 +34,8 @@ LogTarget Target(const std::string& logs, AttemptNumber attempt, const NodeName&
                  std::uint32_t rank, bool is_stderr) {
   return {.path = LogFile(logs, attempt, rank, is_stderr),
           .times_path = LogTimesFile(logs, attempt, node, rank, is_stderr),
-          .name = "rank " + std::to_string(rank) + (is_stderr ? "'s stderr" : "'s stdout")};
+          .name = "rank " + std::to_string(rank) + (is_stderr ? "'s stderr" : "'s stdout"),
+          .keep_end = is_stderr};
 }
 
 }  // namespace
@@ -233,8 +234,7 @@ Cause LocalRanks::CauseOf(const Rank& rank, std::uint32_t local_rank, std::uint6
     cause.limit_bytes = OutOfMemoryWatch::Limit(groups_.empty() ? "" : groups_.back());
   }
   if (cause.text.empty()) {
-    drain_.Settle(kLogPatience);
-    cause.text = LastWordsIn(rank.err_path);
+    cause.text = LastWordsOf(rank);
   }
   // SIGPIPE is what a rank gets that writes to one that is gone.
   const bool by_itself = cause.kind == CauseKind::kExit || cause.kind == CauseKind::kSignal;
@@ -247,9 +247,14 @@ Cause LocalRanks::CauseOf(const Rank& rank, std::uint32_t local_rank, std::uint6
 }
 
 bool LocalRanks::BlamesPeer(std::uint32_t local_rank) {
-  drain_.Settle(kLogPatience);
   const auto found = ranks_.find(local_rank);
-  return found != ranks_.end() && muster::BlamesPeer(LastWordsIn(found->second.err_path));
+  return found != ranks_.end() && muster::BlamesPeer(LastWordsOf(found->second));
+}
+
+std::string LocalRanks::LastWordsOf(const Rank& rank) {
+  drain_.Settle(kLogPatience);
+  const std::optional<std::string> end = drain_.EndOf(rank.err_path);
+  return end ? LastWords(*end, /*whole=*/end->size() < kLogEndMost) : LastWordsIn(rank.err_path);
 }
 
 Cause LocalRanks::ExecCause(const ExecFailure& failure) const {

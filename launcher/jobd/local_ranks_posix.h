@@ -90,6 +90,8 @@ class LocalRanks {
   bool EndAllBut(const std::set<pid_t>& ours);
   Cause CauseOf(const Rank& rank, std::uint32_t local_rank);
   Cause CauseOf(const Rank& rank, std::uint32_t local_rank, std::uint64_t peak_bytes);
+  // Of its stderr, to be shown.
+  std::string LastWordsOf(const Rank& rank);
   Cause OurKill(const Rank& rank) const;
   Cause ExecCause(const ExecFailure& failure) const;
   void ReadReports();

@@ -8,10 +8,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <list>
+#include <map>
 #include <vector>
 
 #include "launcher/jobd/log_gap.h"
@@ -38,6 +40,8 @@ struct Stream {
   LogGap gap;
   TimePoint try_at;        // While losing.
   bool skip_line = false;  // The rest of a line whose beginning is lost.
+  bool in_line = false;    // The file's last byte ends no line.
+  bool lost = false;       // It lost bytes once.
   bool ended = false;
 };
 
@@ -77,10 +81,11 @@ struct LogDrain::Shared {
   Mutex mutex;
   std::condition_variable_any done;
   std::list<Stream> added GUARDED_BY(mutex);
-  std::uint64_t asked GUARDED_BY(mutex) = 0;    // Settles, and ...
-  std::uint64_t settled GUARDED_BY(mutex) = 0;  // ... those that are done.
-  bool forget GUARDED_BY(mutex) = false;        // With the next one.
-  bool end GUARDED_BY(mutex) = false;           // The same, and leave.
+  std::uint64_t asked GUARDED_BY(mutex) = 0;                  // Settles, and ...
+  std::uint64_t settled GUARDED_BY(mutex) = 0;                // ... those that are done.
+  std::map<std::string, std::string> ends GUARDED_BY(mutex);  // By path; of those that lost bytes.
+  bool forget GUARDED_BY(mutex) = false;                      // With the next one.
+  bool end GUARDED_BY(mutex) = false;                         // The same, and leave.
 };
 
 // The thread.
@@ -168,13 +173,15 @@ class LogDrain::Pump {
 
   void ForgetAll() {
     for (Stream& stream : streams_) {
-      if (stream.losing && !Mend(stream) && stream.gap.open()) {
+      if (stream.losing && !Mend(stream) && stream.gap.lines() > 0) {
         Tell(stream.target.name + ": " + stream.gap.Mark(RealClock().Wall()));
       }
       Close(stream);
     }
     streams_.clear();
     losing_ = 0;
+    const MutexLock lock(shared_->mutex);
+    shared_->ends.clear();
   }
 
   // Returns how many bytes the pipe gave; 0: none now, or never again.
@@ -189,7 +196,9 @@ class LogDrain::Pump {
       Close(stream);
       return 0;
     }
-    Put(stream, {buffer_.data(), static_cast<std::size_t>(n)});
+    const std::string_view bytes(buffer_.data(), static_cast<std::size_t>(n));
+    Put(stream, bytes);
+    if (stream.lost && stream.target.keep_end) KeepEnd(stream, bytes);
     return static_cast<std::size_t>(n);
   }
 
@@ -205,9 +214,12 @@ class LogDrain::Pump {
     if (bytes.empty()) return;
     Stamp(stream, now);
     const std::size_t done = WriteMost(stream.file.get(), bytes);
+    const int error = errno;
+    if (done > 0) stream.in_line = bytes[done - 1] != '\n';
     if (done == bytes.size()) return;
-    BeginLosing(stream, strerror(errno));
-    stream.gap.Lose(bytes.substr(done), now);
+    if (!stream.lost) BeginEnd(stream, done);
+    BeginLosing(stream, strerror(error));
+    stream.gap.Lose(bytes.substr(done), now, stream.in_line);
   }
 
   // Before the bytes: who reads them finds their time.
@@ -227,12 +239,30 @@ class LogDrain::Pump {
   // ---- disks without room -----------------------------------------------------------------------
 
   void BeginLosing(Stream& stream, const std::string& why) {
-    stream.losing = true;
+    stream.losing = stream.lost = true;
     stream.gap = LogGap(why);
     stream.try_at = RealClock().Now() + kTryAgain;
     if (losing_++ > 0) return;
     Tell("the log of " + stream.target.name + " cannot be written: " + why +
          "; its lines are counted and dropped until it can");
+  }
+
+  // From the first loss on, what the file has may not be what was said last.  Until then it is, but
+  // for the piece that it did not take all of.
+  void BeginEnd(const Stream& stream, std::size_t taken) {
+    const off_t end = lseek(stream.file.get(), 0, SEEK_END) - static_cast<off_t>(taken);
+    const off_t size = std::min(end, static_cast<off_t>(kLogEndMost));
+    std::string before(static_cast<std::size_t>(std::max<off_t>(size, 0)), '\0');
+    const ssize_t n = pread(stream.file.get(), before.data(), before.size(), end - size);
+    before.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+    if (stream.target.keep_end) KeepEnd(stream, before);
+  }
+
+  void KeepEnd(const Stream& stream, std::string_view bytes) {
+    const MutexLock lock(shared_->mutex);
+    std::string& end = shared_->ends[stream.target.path];
+    end += bytes;
+    if (end.size() > kLogEndMost) end.erase(0, end.size() - kLogEndMost);
   }
 
   // Whether the file takes bytes now.
@@ -250,12 +280,13 @@ class LogDrain::Pump {
       const off_t end = lseek(file, 0, SEEK_END);
       char last = '\n';
       if (end > 0 && pread(file, &last, 1, end - 1) != 1) return false;
-      const std::string mark = (last == '\n' ? "" : "\n") + stream.gap.Mark(RealClock().Wall());
-      if (WriteMost(file, mark) != mark.size()) {
+      const std::string bridge = stream.gap.Bridge(last, RealClock().Wall());
+      if (WriteMost(file, bridge) != bridge.size()) {
         if (ftruncate(file, end) != 0) stream.try_at += kTryAgain;  // A cut line stays there.
         return false;
       }
       stream.skip_line = stream.gap.mid_line();
+      stream.in_line = false;
     }
     stream.losing = false;
     if (--losing_ == 0) Tell("the logs can be written again; each says what it misses");
@@ -333,6 +364,13 @@ bool LogDrain::Forget(Duration patience) {
     shared_->forget = true;
   }
   return Settle(patience);
+}
+
+std::optional<std::string> LogDrain::EndOf(const std::string& path) {
+  const MutexLock lock(shared_->mutex);
+  const auto found = shared_->ends.find(path);
+  if (found == shared_->ends.end()) return std::nullopt;
+  return found->second;
 }
 
 Inbox<std::string>& LogDrain::news() {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -21,7 +22,10 @@ namespace muster {
 struct LogTarget {
   std::string path, times_path;  // Below the same folder.
   std::string name;              // For people: "rank 3's stderr".
+  bool keep_end = false;         // For EndOf().
 };
+
+inline constexpr std::size_t kLogEndMost = 8 << 10;
 
 class LogDrain {
  public:
@@ -38,6 +42,10 @@ class LogDrain {
   bool Settle(Duration patience);
   // Settles, and closes all pipes and files.
   bool Forget(Duration patience);
+
+  // What came last for this file, at most kLogEndMost bytes, until Forget(); nothing when the file
+  // has it all.
+  std::optional<std::string> EndOf(const std::string& path);
 
   // What people should know: the logs have gaps, or are whole again.
   Inbox<std::string>& news();

@@ -23,18 +23,22 @@ std::string UtcTime(WallTime at) {
 
 }  // namespace
 
-void LogGap::Lose(std::string_view bytes, WallTime at) {
+void LogGap::Lose(std::string_view bytes, WallTime at, bool in_line) {
   if (bytes.empty()) return;
   if (!open()) since_ = at;
   lines_ += static_cast<std::uint64_t>(std::count(bytes.begin(), bytes.end(), '\n'));
+  if (in_line && bytes.front() == '\n') --lines_;
   last_ = bytes.back();
 }
 
 std::string LogGap::Mark(WallTime until) const {
-  const std::uint64_t lines = lines_ + (mid_line() ? 1 : 0);
-  return "[muster] " + std::to_string(lines) + (lines == 1 ? " line" : " lines") +
+  return "[muster] " + std::to_string(lines()) + (lines() == 1 ? " line" : " lines") +
          " could not be written here between " + UtcTime(since_) + " and " + UtcTime(until) + ": " +
          why_ + "\n";
+}
+
+std::string LogGap::Bridge(char file_end, WallTime until) const {
+  return (open() && file_end != '\n' ? "\n" : "") + (lines() > 0 ? Mark(until) : "");
 }
 
 }  // namespace muster

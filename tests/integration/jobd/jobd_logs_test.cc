@@ -185,6 +185,40 @@ TEST_F(JobdLogsTest, RunsOnWithoutRoomForLogsAndTellsTheGap) {
   EXPECT_TRUE(job.End());
 }
 
+// The file has the beginning of the last words, and room for no more.
+TEST_F(JobdLogsTest, HasTheLastWordsThatAFullDiskDidNotTake) {
+  if (geteuid() != 0) GTEST_SKIP() << "skipped: needs root";
+  const std::string logs = File("s/logs");
+  TestJobOptions options = Options(1,
+                                   "echo Traceback '(most recent call last):' >&2; "
+                                   "while [ ! -s " +
+                                       logs +
+                                       "/*/0/0.err ]; do sleep 0.01; done; "
+                                       "head -c 1000k /dev/zero > " +
+                                       logs +
+                                       "/filler 2>/dev/null; "
+                                       "i=0; while [ $i -lt 99 ]; do echo \"  File \\\"a.py\\\", "
+                                       "line $i, in f\" >&2; i=$((i+1)); "
+                                       "done; echo 'KeyError: 7' >&2; exit 3");
+  options.prefix = {"/usr/bin/unshare",
+                    "-m",
+                    "sh",
+                    "-c",
+                    "mount -t tmpfs -o size=64k none '" + logs + "' && exec \"$@\"",
+                    "sh"};
+  TestJob job(options);
+  job.Start(0);
+  ASSERT_TRUE(job.UntilAll(MemberPhase::kLeft));
+  const Cause cause = job.FirstCause();
+  EXPECT_EQ(cause.kind, CauseKind::kExit) << cause.text;
+  std::string expected = "Traceback (most recent call last):\n";
+  for (int i = 0; i < 99; ++i) {
+    expected += "  File \"a.py\", line " + std::to_string(i) + ", in f\n";
+  }
+  EXPECT_EQ(cause.text, expected + "KeyError: 7");
+  EXPECT_TRUE(job.End());
+}
+
 TEST_F(JobdLogsTest, StartsWithoutRoomForLogs) {
   if (geteuid() != 0) GTEST_SKIP() << "skipped: needs root";
   const std::string logs = File("s/logs");
