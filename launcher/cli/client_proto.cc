@@ -159,12 +159,17 @@ JobView FromProto(const v1::Job& message) {
 }
 
 ProgressView FromProto(const v1::Progress& message) {
-  return {.attempt = message.attempt(),
-          .step = message.step(),
-          .loss = message.loss(),
-          .tokens = message.tokens(),
-          .comm_us = message.comm_us(),
-          .committed_step = message.committed_step()};
+  ProgressView view{.attempt = message.attempt(),
+                    .step = message.step(),
+                    .loss = message.loss(),
+                    .tokens = message.tokens(),
+                    .comm_us = message.comm_us(),
+                    .committed_step = message.committed_step(),
+                    .phase = message.phase()};
+  for (const v1::PhaseTime& time : message.phases()) {
+    view.phases.push_back({.name = time.name(), .us = time.us()});
+  }
+  return view;
 }
 
 StoryLine FromProto(const v1::StoryLine& message, JobId job) {

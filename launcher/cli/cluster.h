@@ -73,6 +73,9 @@ struct ProgressView {
   std::uint64_t tokens = 0;
   std::uint64_t comm_us = 0;
   std::uint64_t committed_step = 0;  // 0: none yet.
+  // Where rank 0 is, and what it spent where since the attempt began; empty: it does not say.
+  std::string phase;
+  std::vector<PhaseTime> phases;
 };
 
 struct JobView {

@@ -312,8 +312,8 @@ void Front::Reported(const NodeName& node, std::uint64_t number, const Report& r
           {.attempt = progress->attempt, .node = node, .at = at.wall, .text = progress->note});
     }
     if (!progress->note.empty() && progress->step == 0) return;  // Nothing but its note.
-    news_.Progressed(*progress);
-    for (const auto& watcher : news_.WatchersOf(progress->job)) watcher->Show(*progress);
+    const JobProgress& kept = news_.Progressed(*progress);
+    for (const auto& watcher : news_.WatchersOf(progress->job)) watcher->Show(kept);
   } else if (const auto* mark = std::get_if<JobMark>(&report); mark != nullptr) {
     if (!RunsOn(node, mark->job, mark->attempt)) return;
     ShowStory(mark->job, {.attempt = mark->attempt, .node = node, .at = at.wall, .mark = *mark});

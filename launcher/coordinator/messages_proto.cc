@@ -243,6 +243,12 @@ v1::Progress ToProto(const JobProgress& progress) {
   message.set_tokens(progress.tokens);
   message.set_comm_us(progress.comm_us);
   message.set_committed_step(progress.committed_step);
+  message.set_phase(Utf8(progress.phase));
+  for (const PhaseTime& time : progress.phases) {
+    v1::PhaseTime* to = message.add_phases();
+    to->set_name(Utf8(time.name));
+    to->set_us(time.us);
+  }
   return message;
 }
 

@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::size_t kLines = 256;
 constexpr std::size_t kJobs = 256;
+constexpr std::size_t kPhases = 16, kPhaseName = 32;  // Of a progress; its bytes.
 
 }  // namespace
 
@@ -30,8 +31,16 @@ Story News::Add(JobId job, std::uint64_t life, Story story) {
   return story;
 }
 
-void News::Progressed(const JobProgress& progress) {
-  Open(progress.job).progress = progress;
+const JobProgress& News::Progressed(JobProgress progress) {
+  if (progress.phases.size() > kPhases) progress.phases.resize(kPhases);
+  for (PhaseTime& time : progress.phases) time.name.resize(std::min(time.name.size(), kPhaseName));
+  progress.phase.resize(std::min(progress.phase.size(), kPhaseName));
+  std::optional<JobProgress>& known = Open(progress.job).progress;
+  if (known && progress.phase.empty() && known->attempt == progress.attempt) {
+    progress.phase = std::move(known->phase);
+    progress.phases = std::move(known->phases);
+  }
+  return known.emplace(std::move(progress));
 }
 
 std::optional<JobProgress> News::progress(JobId job) const {

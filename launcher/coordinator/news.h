@@ -18,7 +18,8 @@ class News {
  public:
   // Numbers and keeps a line; returns it.
   Story Add(JobId job, std::uint64_t life, Story story);
-  void Progressed(const JobProgress& progress);
+  // What is kept of it: bounded, and with rank 0's phases, which its own node alone tells.
+  const JobProgress& Progressed(JobProgress progress);
   // Kept until a newer attempt is seated.
   void Seated(const NodeName& node, const JobdStatus& status);
 

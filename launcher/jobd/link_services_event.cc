@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "launcher/jobd/machine_posix.h"
 #include "runtime/base/log.h"
@@ -39,6 +40,7 @@ LinkServices::~LinkServices() {
 void LinkServices::Begin(const StartAttempt& order, const std::string& job_logs) {
   End();
   latest_ = {.job = order.job, .attempt = order.attempt, .committed_step = latest_.committed_step};
+  phases_ = {};
   is_head_ = order.host_index == 0;
   curve_.Begin(job_logs + "/" + std::to_string(order.attempt) + "/" + kProgressFileName);
   ranks_ = order.hosts[order.host_index].slots.size();
@@ -51,7 +53,8 @@ void LinkServices::End() {
   if (evtimer_pending(report_, nullptr) != 0) Report();
   curve_.End();
   links_.CloseAll();
-  values_.clear();
+  keys_.Clear();
+  refused_key_ = false;
   questions_.clear();
   event_del(report_);
   event_del(deadline_);
@@ -74,6 +77,10 @@ void LinkServices::On(std::uint32_t local_rank, const link::Progress& message) {
                 .loss = message.loss,
                 .tokens = message.tokens,
                 .at_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count()});
+  }
+  if (speaks_for_job) {
+    phases_.Add(message, RealClock().Now());
+    latest_.phase = phases_.phase();
   }
   if (!speaks_for_job && message.note.empty()) return;
   if (speaks_for_job || message.step >= latest_.step) {
@@ -118,6 +125,7 @@ void LinkServices::OnReport(evutil_socket_t, short, void* self) {
 
 void LinkServices::Report() {
   event_del(report_);
+  latest_.phases = phases_.times();
   callbacks_.progress(latest_);
   latest_.note.clear();
 }
@@ -131,11 +139,22 @@ void LinkServices::On(std::uint32_t local_rank, const link::KvSet& message) {
                                        "value may have " +
                                        std::to_string(kValueMax));
   }
+  if (!keys_.Fits(message.key, message.value)) {
+    RefuseKey(message.key);
+    return Say(local_rank, link::KvRefused{.key = message.key});
+  }
   callbacks_.spread(message.key, message.value);
 }
 
+// Told once an attempt: whoever sets too many sets more.
+void LinkServices::RefuseKey(const std::string& key) {
+  if (std::exchange(refused_key_, true)) return;
+  Note("key '" + key.substr(0, 100) + "' and later ones are not set: an attempt may have " +
+       std::to_string(KeyTable::kBytesMost >> 20) + " MiB of keys and values");
+}
+
 void LinkServices::Learn(const std::string& key, const std::string& value) {
-  values_[key] = value;
+  if (!keys_.Set(key, value)) return RefuseKey(key);
   for (auto question = questions_.begin(); question != questions_.end();) {
     if (question->key != key) {
       ++question;
@@ -148,10 +167,8 @@ void LinkServices::Learn(const std::string& key, const std::string& value) {
 }
 
 void LinkServices::On(std::uint32_t local_rank, const link::KvGet& message) {
-  const auto found = values_.find(message.key);
-  if (found != values_.end()) {
-    return Say(local_rank,
-               link::KvValue{.key = message.key, .value = found->second, .found = true});
+  if (const std::string* value = keys_.Find(message.key)) {
+    return Say(local_rank, link::KvValue{.key = message.key, .value = *value, .found = true});
   }
   questions_.push_back(
       {.local_rank = local_rank,

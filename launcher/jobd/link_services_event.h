@@ -9,15 +9,16 @@
 
 #include <functional>
 #include <list>
-#include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "launcher/jobd/key_table.h"
 #include "launcher/jobd/links_event.h"
 #include "launcher/jobd/memory_posix.h"
+#include "launcher/jobd/phase_times.h"
 #include "launcher/jobd/progress_file_posix.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/statuses.h"
@@ -53,7 +54,7 @@ class LinkServices {
   // Before the end of a rank is told.
   void HearLast(std::uint32_t local_rank) { links_.HearLast(local_rank); }
 
-  // A key was set on some node.
+  // A key was set on some node.  All nodes learn them in one order, and refuse the same.
   void Learn(const std::string& key, const std::string& value);
 
   // Says Stop on the link; true for those who look for it.
@@ -89,6 +90,7 @@ class LinkServices {
   void On(std::uint32_t local_rank, const link::Load& message);
   void On(std::uint32_t local_rank, const link::Bye& message);
   void MarkProgress(std::uint32_t local_rank, const link::Progress& message);
+  void RefuseKey(const std::string& key);
   void ReportSoon();
   void Report();
   void ArmDeadline();
@@ -96,9 +98,11 @@ class LinkServices {
   const Callbacks callbacks_;
   Links links_;
   JobMemory memory_;
-  std::map<std::string, std::string> values_;
+  KeyTable keys_;
+  bool refused_key_ = false;
   std::list<Question> questions_;
   JobProgress latest_;
+  PhaseTimes phases_;  // Of rank 0.
   ProgressFile curve_;
   bool is_head_ = false;
   std::size_t ranks_ = 0;

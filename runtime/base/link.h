@@ -49,6 +49,8 @@ enum class Phase : std::uint8_t {
   kEvaluation,
 };
 
+inline constexpr std::size_t kPhaseCount = 11;
+
 inline bool InTraining(Phase phase) {
   return phase == Phase::kTraining || phase >= Phase::kData;
 }
@@ -62,9 +64,11 @@ struct Progress {
   Phase phase = Phase::kStarting;
   std::string
       note;  // Such as "restored step 40 from memory".  Rarely set; kept in the job's story.
+  // By the number of the phase: spent in it since the last Progress.  Empty: it does not count.
+  std::vector<std::uint64_t> phase_us;
   template <typename A>
   void Fields(A& a) {
-    a(step, loss, tokens, comm_us, phase, note);
+    a(step, loss, tokens, comm_us, phase, note, phase_us);
   }
 };
 
@@ -219,7 +223,16 @@ struct Loaded {
   }
 };
 
-using ToRank = std::variant<Stop, KvValue, PeerLost, Memory, Saved, Loaded>;
+// A key was not set: the attempt has as many, or as large ones, as it may have.
+struct KvRefused {
+  std::string key;
+  template <typename A>
+  void Fields(A& a) {
+    a(key);
+  }
+};
+
+using ToRank = std::variant<Stop, KvValue, PeerLost, Memory, Saved, Loaded, KvRefused>;
 
 // ---- the packet ---------------------------------------------------------------------------------
 

@@ -104,6 +104,17 @@ struct JobdStatus {
   }
 };
 
+// What a rank spent in one part of its steps.
+struct PhaseTime {
+  std::string name;  // "forward".
+  std::uint64_t us = 0;
+  bool operator==(const PhaseTime&) const = default;
+  template <typename A>
+  void Fields(A& a) {
+    a(name, us);
+  }
+};
+
 // What people watch while a job runs; never journaled, dropped when nobody listens.
 struct JobProgress {
   JobId job = 0;
@@ -114,10 +125,13 @@ struct JobProgress {
   std::uint64_t comm_us = 0;
   std::uint64_t committed_step = 0;  // 0: none yet.
   std::string note;  // One line of the job's story, such as "restored step 40 from memory".
+  // Of rank 0, since the attempt began; empty: it did not say, or this is of another node.
+  std::string phase;
+  std::vector<PhaseTime> phases;
   bool operator==(const JobProgress&) const = default;
   template <typename A>
   void Fields(A& a) {
-    a(job, attempt, step, loss, tokens, comm_us, committed_step, note);
+    a(job, attempt, step, loss, tokens, comm_us, committed_step, note, phase, phases);
   }
 };
 

@@ -24,6 +24,7 @@ static muster_reporter reporter;  // Guarded by `reporting`.
 static muster_stop_plan plan;     // Guarded by `stopping`.
 static int polls;                 // So.
 static int told_to_stop;          // Atomic: a forked child may take no lock.
+static int keys_full;             // So.
 
 static void Open(void) {
   muster_read_environment(&who);
@@ -49,8 +50,9 @@ const char* muster_status_text(int status) {
                                        "the job daemon closed the link",
                                        "the time is over",
                                        "an argument that is not allowed",
-                                       "the buffer is too small for the value"};
-  return status >= 0 && status <= MUSTER_TOO_SMALL ? kTexts[status] : "an unknown status";
+                                       "the buffer is too small for the value",
+                                       "the attempt has as many keys as it may have"};
+  return status >= 0 && status <= MUSTER_FULL ? kTexts[status] : "an unknown status";
 }
 
 // ---- who is this --------------------------------------------------------------------------------
@@ -105,7 +107,7 @@ int muster_progress(uint64_t step, double loss, uint64_t tokens) {
   int status = State();
   if (status != MUSTER_OK) return status;
   pthread_mutex_lock(&reporting);
-  muster_reporter_progress(&reporter, step, loss, tokens);
+  muster_reporter_progress(&reporter, step, loss, tokens, muster_now_us());
   status = SendReport(0);
   pthread_mutex_unlock(&reporting);
   return status;
@@ -164,6 +166,7 @@ static int Is(muster_text text, const char* name) {
 
 // Keeps what concerns the end of the job, whoever received it.
 static void Keep(const muster_said* said) {
+  if (said->type == MUSTER_SAID_KV_REFUSED) __atomic_store_n(&keys_full, 1, __ATOMIC_RELAXED);
   pthread_mutex_lock(&stopping);
   if (said->type == MUSTER_SAID_STOP) {
     muster_stop_asked(&plan, said->grace_ms, muster_now_us());
@@ -247,6 +250,8 @@ int muster_kv_set(const char* key, const void* value, size_t length) {
   if (state != MUSTER_OK) return state;
   const muster_text name = {key, strlen(key)};
   const muster_text bytes = {value == NULL ? "" : (const char*)value, length};
+  TakeIn(0);
+  if (__atomic_load_n(&keys_full, __ATOMIC_RELAXED)) return MUSTER_FULL;
   return muster_channel_kv_set(name, bytes, SEND_PATIENCE_MS);
 }
 

@@ -77,6 +77,8 @@ size_t muster_encode_report(unsigned char* to, size_t room, uint64_t seq,
   PutNumber(&w, report->comm_us, 8);
   PutNumber(&w, (uint64_t)report->phase, 1);
   PutText(&w, report->note);
+  PutNumber(&w, MUSTER_PHASES, 4);
+  for (size_t i = 0; i < MUSTER_PHASES; ++i) PutNumber(&w, report->phase_us[i], 8);
   return End(&w, TYPE_PROGRESS, seq);
 }
 
@@ -153,6 +155,9 @@ int muster_decode(const unsigned char* packet, size_t size, muster_said* said) {
     if (More(&r)) what.key = GetText(&r);
     if (More(&r)) what.value = GetText(&r);
     if (More(&r)) what.found = GetNumber(&r, 1) != 0;
+  } else if (type == MUSTER_SAID_KV_REFUSED) {
+    what.type = MUSTER_SAID_KV_REFUSED;
+    if (More(&r)) what.key = GetText(&r);
   }
   if (r.ok) *said = what;
   return r.ok;

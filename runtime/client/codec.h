@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-enum { MUSTER_PACKET_MAX = 65536, MUSTER_HEADER_SIZE = 16 };
+enum { MUSTER_PACKET_MAX = 65536, MUSTER_HEADER_SIZE = 16, MUSTER_PHASES = 11 };
 
 // ---- rank to jobd -------------------------------------------------------------------------------
 
@@ -35,6 +35,7 @@ typedef struct muster_report {
   uint64_t comm_us;
   int phase;
   muster_text note;
+  uint64_t phase_us[MUSTER_PHASES];
 } muster_report;
 
 // Each writes one packet and returns its size; 0 when it does not fit.
@@ -49,12 +50,17 @@ size_t muster_encode_kv_get(unsigned char* to, size_t room, uint64_t seq, muster
 // ---- jobd to rank -------------------------------------------------------------------------------
 
 // Indexes of link::ToRank; the other messages there are none of a client's business.
-enum muster_said_type { MUSTER_SAID_STOP = 0, MUSTER_SAID_KV_VALUE = 1, MUSTER_SAID_OTHER = -1 };
+enum muster_said_type {
+  MUSTER_SAID_STOP = 0,
+  MUSTER_SAID_KV_VALUE = 1,
+  MUSTER_SAID_KV_REFUSED = 6,
+  MUSTER_SAID_OTHER = -1
+};
 
 typedef struct muster_said {
   int type;
   uint32_t grace_ms;       // Stop.
-  muster_text key, value;  // KvValue; they point into the packet.
+  muster_text key, value;  // KvValue, KvRefused; they point into the packet.
   int found;
 } muster_said;
 

@@ -33,12 +33,13 @@ extern "C" {
 // What calls that can fail answer.
 enum muster_status {
   MUSTER_OK = 0,
-  MUSTER_NO_LINK = 1,   // Not under muster, or this process has no link; muster_complaint() says.
-  MUSTER_FORKED = 2,    // This is a forked child of the process that has the link.
-  MUSTER_LOST = 3,      // The job daemon is gone; it takes its ranks along.
-  MUSTER_TIMEOUT = 4,   // The key was not set in time; or the job daemon does not read.
-  MUSTER_INVALID = 5,   // An argument that is not allowed: see the call.
-  MUSTER_TOO_SMALL = 6  // The buffer cannot hold the value; *length says how much it takes.
+  MUSTER_NO_LINK = 1,    // Not under muster, or this process has no link; muster_complaint() says.
+  MUSTER_FORKED = 2,     // This is a forked child of the process that has the link.
+  MUSTER_LOST = 3,       // The job daemon is gone; it takes its ranks along.
+  MUSTER_TIMEOUT = 4,    // The key was not set in time; or the job daemon does not read.
+  MUSTER_INVALID = 5,    // An argument that is not allowed: see the call.
+  MUSTER_TOO_SMALL = 6,  // The buffer cannot hold the value; *length says how much it takes.
+  MUSTER_FULL = 7        // An earlier key was refused: see muster_kv_set.
 };
 // One sentence without an end; never null.
 MUSTER_API const char* muster_status_text(int status);
@@ -87,7 +88,7 @@ enum muster_phase {
 // by all ranks since the run began, 0 when nobody counts.  `muster show` draws rank 0's.
 MUSTER_API int muster_progress(uint64_t step, double loss, uint64_t tokens);
 
-// From now on the rank is in this phase.
+// From now on the rank is in this phase.  `muster show` has rank 0's, and its time in each.
 MUSTER_API int muster_enter_phase(int phase);
 
 // A line for the job's story (`muster events`), at most 1,000 bytes of UTF-8; the rest is cut off.
@@ -112,6 +113,12 @@ MUSTER_API int64_t muster_grace_left_ms(void);
 // not empty and does not begin with "muster.".
 
 #define MUSTER_KV_MAX 60000
+
+// An attempt may have MUSTER_KV_BYTES of keys and values, where each key counts 128 bytes more than
+// its letters.  The call that goes beyond still says MUSTER_OK, since nobody waits for an answer:
+// the key is not set, the job's story (`muster events`) tells which, and all later calls of the
+// process say MUSTER_FULL.  Who waits for the key gets MUSTER_TIMEOUT.
+#define MUSTER_KV_BYTES 67108864
 
 MUSTER_API int muster_kv_set(const char* key, const void* value, size_t length);
 

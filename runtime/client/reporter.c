@@ -16,28 +16,31 @@ void muster_reporter_begin(muster_reporter* reporter, uint64_t now_us) {
   reporter->budget_us = (uint64_t)COST_US * BURST;
 }
 
-void muster_reporter_progress(muster_reporter* reporter, uint64_t step, double loss,
-                              uint64_t tokens) {
+static void CountPhase(muster_reporter* reporter, uint64_t now_us) {
   muster_report* latest = &reporter->latest;
-  latest->step = step;
-  if (!(isinf(loss) && loss < 0)) latest->loss = loss;
-  if (tokens > 0) latest->tokens = tokens;
-  // A loop that names no phases trains.
-  if (latest->phase < MUSTER_PHASE_TRAINING) latest->phase = MUSTER_PHASE_TRAINING;
-  reporter->pending = 1;
-}
-
-static void CountComm(muster_reporter* reporter, uint64_t now_us) {
-  if (reporter->latest.phase == MUSTER_PHASE_COMM && now_us > reporter->entered_us) {
-    reporter->latest.comm_us += now_us - reporter->entered_us;
-  }
+  const uint64_t spent = now_us > reporter->entered_us ? now_us - reporter->entered_us : 0;
+  latest->phase_us[latest->phase] += spent;
+  latest->comm_us = latest->phase_us[MUSTER_PHASE_COMM];
   reporter->entered_us = now_us;
 }
 
 void muster_reporter_phase(muster_reporter* reporter, int phase, uint64_t now_us) {
   if (phase == reporter->latest.phase) return;
-  CountComm(reporter, now_us);
+  CountPhase(reporter, now_us);
   reporter->latest.phase = phase;
+  reporter->pending = 1;
+}
+
+void muster_reporter_progress(muster_reporter* reporter, uint64_t step, double loss,
+                              uint64_t tokens, uint64_t now_us) {
+  muster_report* latest = &reporter->latest;
+  latest->step = step;
+  if (!(isinf(loss) && loss < 0)) latest->loss = loss;
+  if (tokens > 0) latest->tokens = tokens;
+  // A loop that names no phases trains.
+  if (latest->phase < MUSTER_PHASE_TRAINING) {
+    muster_reporter_phase(reporter, MUSTER_PHASE_TRAINING, now_us);
+  }
   reporter->pending = 1;
 }
 
@@ -52,12 +55,13 @@ int muster_reporter_due(muster_reporter* reporter, uint64_t now_us) {
 }
 
 muster_report muster_reporter_take(muster_reporter* reporter, uint64_t now_us) {
-  CountComm(reporter, now_us);
+  CountPhase(reporter, now_us);
   return reporter->latest;
 }
 
 void muster_reporter_sent(muster_reporter* reporter) {
   reporter->pending = 0;
   reporter->latest.comm_us = 0;
+  memset(reporter->latest.phase_us, 0, sizeof reporter->latest.phase_us);
   reporter->budget_us -= reporter->budget_us < COST_US ? reporter->budget_us : COST_US;
 }

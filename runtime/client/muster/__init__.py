@@ -128,8 +128,8 @@ class _Phase(_contextlib.ContextDecorator):
 def phase(name: str) -> _Phase:
     """Where this rank is, until the end of a `with` block:  with muster.phase("data"): batch = next(it)
 
-    Afterwards it is where it was before, at first in "training".  The time in "comm" is reported as
-    communication.
+    Afterwards it is where it was before, at first in "training".  `muster show` tells rank 0's phase, and its
+    time in each.
     """
     if name not in _NUMBER_OF:
         raise ValueError(f"there is no phase {name!r}; the phases are {', '.join(PHASES)}")
@@ -163,7 +163,11 @@ def grace_left() -> Optional[float]:
 
 
 def kv_set(key: str, value: Union[str, bytes]) -> None:
-    """Sets a key that every rank of this attempt can get; at most 60,000 bytes with its value."""
+    """Sets a key that every rank of this attempt can get; at most 60,000 bytes with its value.
+
+    An attempt may have 64 MiB of keys and values, where each key counts 128 bytes more: the one that goes
+    beyond is not set (`muster events JOB` tells which), and all later calls raise Error.
+    """
     data = value.encode() if isinstance(value, str) else bytes(value)
     status = _lib.muster_kv_set(_name(key, len(data)), data, len(data))
     if status == _native.NO_LINK and world_size() == 1:

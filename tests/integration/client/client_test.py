@@ -129,6 +129,10 @@ class Client(unittest.TestCase):
         self.assertEqual(len(set(saved)), 1, saved)
         shown = self.show(job)
         self.assertEqual((shown["state"], shown["exit"]), ("cancelled", 143))
+        progress = shown["progress"]
+        self.assertIn(progress["phase"], progress["phase_seconds"])
+        self.assertGreater(progress["phase_seconds"]["comm"], 0)
+        self.assertRegex(self.call("show", job), r"(?m)^phase +\w+ \(rank 0\)\ntime in +.*\bcomm \d+%")
         self.assertEqual(self.call("logs", job).count("stopped"), RANKS)
         return job, saved[0]
 
@@ -180,6 +184,26 @@ class Client(unittest.TestCase):
             if ours and words[1:2] == [b"coordinator"]:
                 return int(entry)
         return None
+
+    def test_keys_without_end_are_refused_and_told(self):
+        script = ("import muster\n"
+                  "if muster.rank() == 0:\n"
+                  "    refused = None\n"
+                  "    for number in range(5000):\n"
+                  "        try: muster.kv_set(f'key {number}', bytes(59000))\n"
+                  "        except muster.Error as error: refused = error; break\n"
+                  "    print(number, refused)\n"
+                  "    muster.kv_get('key 1000', timeout=0)\n"
+                  "    try: muster.kv_get(f'key {number}', timeout=0)\n"
+                  "    except TimeoutError: print('not set')\n")
+        job = self.call("run", "--detach", "-N", str(NODES), "--ranks-per-node", "1", "--", PYTHON, "-c",
+                        script).strip()
+        self.call("wait", job)
+        number, _, why = self.call("logs", "--rank", "0", job).partition(" ")
+        self.assertEqual(why, f"the attempt has as many keys as it may have: key 'key {number}'\nnot set\n")
+        self.assertGreaterEqual(int(number), (64 << 20) // 59200)
+        self.assertRegex(self.call("events", job), r"key 'key \d+' and later ones are not set: an attempt may "
+                                                   r"have 64 MiB of keys and values")
 
     # ---- the package ------------------------------------------------------------------------------
 

@@ -139,7 +139,14 @@ TEST_F(Coordinator, AWatchBeginsWithTheStateTellsTheStoryAndEndsWithTheJob) {
     return !all.empty() && std::holds_alternative<JobView>(all.back()) &&
            Runs(std::get<JobView>(all.back()));
   }));
-  n0.Send(JobProgress{.job = *job, .step = 7, .loss = 2.5, .tokens = 99, .committed_step = 5});
+  n0.Send(JobProgress{.job = *job,
+                      .step = 7,
+                      .loss = 2.5,
+                      .tokens = 99,
+                      .committed_step = 5,
+                      .phase = std::string(1000, 'p'),
+                      .phases = std::vector<PhaseTime>(1000, {std::string(1000, '\xff'), 5})});
+  n0.Send(JobProgress{.job = *job, .step = 7, .note = "of a node that has not rank 0"});
   n0.Send(JobProgress{.job = *job, .note = "restored step 5 from \xffmemory"});
   n0.Send(JobMark{.job = *job, .mark = Mark::kFirstStep, .at_us = 1234});
   ASSERT_TRUE(news.Await([](const auto& all) {
@@ -158,7 +165,11 @@ TEST_F(Coordinator, AWatchBeginsWithTheStateTellsTheStoryAndEndsWithTheJob) {
   const auto all = news.all();
   ASSERT_TRUE(std::holds_alternative<JobView>(all.back()));
   EXPECT_TRUE(Ended(std::get<JobView>(all.back())));
-  EXPECT_EQ(std::get<JobView>(all.back()).progress->step, 7U);
+  // What a program may say is bounded.
+  const ProgressView& progress = *std::get<JobView>(all.back()).progress;
+  EXPECT_EQ(progress.step, 7U);
+  EXPECT_EQ(progress.phase, std::string(32, 'p'));
+  EXPECT_EQ(progress.phases, std::vector<PhaseTime>(16, {std::string(32, '?'), 5}));
   // Of a job that ended long ago there is one event.
   Gathered<WatchNews> later;
   EXPECT_TRUE(client->Watch(*job, [&](const WatchNews& n) { later.Add(n); }, {})->Wait().ok());

@@ -14,7 +14,8 @@ namespace muster::link {
 namespace {
 
 // A new message must be judged here: does a client send it, or need it?
-static_assert(std::variant_size_v<ToJobd> == 8 && std::variant_size_v<ToRank> == 6);
+static_assert(std::variant_size_v<ToJobd> == 8 && std::variant_size_v<ToRank> == 7);
+static_assert(MUSTER_PHASES == kPhaseCount);
 static_assert(MUSTER_PACKET_MAX == kPacketMax && MUSTER_HEADER_SIZE == sizeof(Header));
 
 constexpr std::array kPhases = {
@@ -69,14 +70,16 @@ TEST_F(ClientCodec, WritesProgressInEveryPhase) {
                                   .tokens = 12345678901,
                                   .comm_us = 77,
                                   .phase = number,
-                                  .note = Text(note)};
+                                  .note = Text(note),
+                                  .phase_us = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1ULL << 50}};
     ExpectSame(muster_encode_report(bytes_.data(), bytes_.size(), 1ULL << 40, &report),
                Progress{.step = 1ULL << 60,
                         .loss = 2.75,
                         .tokens = 12345678901,
                         .comm_us = 77,
                         .phase = phase,
-                        .note = note},
+                        .note = note,
+                        .phase_us = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1ULL << 50}},
                1ULL << 40);
   }
 }
@@ -123,6 +126,13 @@ TEST_F(ClientCodec, ReadsWhatConcernsItAndSkipsTheRest) {
     ASSERT_TRUE(Decode(EncodePacket(other, 9), &said)) << other.index();
     EXPECT_EQ(said.type, MUSTER_SAID_OTHER) << other.index();
   }
+}
+
+TEST_F(ClientCodec, ReadsThatAKeyWasRefused) {
+  muster_said said;
+  ASSERT_TRUE(Decode(EncodePacket(ToRank(KvRefused{.key = "one more"}), 9), &said));
+  EXPECT_EQ(said.type, MUSTER_SAID_KV_REFUSED);
+  EXPECT_EQ(String(said.key), "one more");
 }
 
 // As wire.h promises: older senders leave members out at the end, newer ones add some.
