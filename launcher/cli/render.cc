@@ -54,6 +54,40 @@ const char* PhaseWord(MemberPhase phase) {
   return index < kWords.size() ? kWords[index] : "unknown";
 }
 
+// "forward 61%, comm 30%, data 9%": what was most comes first, and what is less than half a percent
+// not at all.
+std::string PhaseShares(std::vector<PhaseTime> phases) {
+  std::uint64_t all = 0;
+  for (const PhaseTime& phase : phases) all += phase.us;
+  std::stable_sort(phases.begin(), phases.end(),
+                   [](const PhaseTime& a, const PhaseTime& b) { return a.us > b.us; });
+  std::vector<std::string> shares;
+  for (const PhaseTime& phase : phases) {
+    const double percent = 100.0 * static_cast<double>(phase.us) / static_cast<double>(all);
+    const auto whole = static_cast<int>(std::lround(percent));
+    if (whole > 0) shares.push_back(phase.name + " " + std::to_string(whole) + "%");
+  }
+  return Join(shares, ", ");
+}
+
+Json ToJsonValue(const ProgressView& progress) {
+  Json json = {{"step", progress.step},
+               {"loss", progress.loss},
+               {"tokens", progress.tokens},
+               {"committed_step", progress.committed_step}};
+  if (!progress.phase.empty()) json["phase"] = progress.phase;
+  for (const PhaseTime& phase : progress.phases) {
+    json["phase_seconds"][phase.name] = static_cast<double>(phase.us) / 1e6;
+  }
+  return json;
+}
+
+// "4", or "1:4" of a job that does with fewer.
+std::string NodesText(const JobView& job) {
+  const bool range = job.min_nodes != 0 && job.min_nodes != job.nodes;
+  return (range ? std::to_string(job.min_nodes) + ":" : "") + std::to_string(job.nodes);
+}
+
 // Whether the exit status is the program's own, and not a word of muster's.
 bool FromProgram(const JobView& job) {
   if (job.end == JobView::End::kSucceeded) return true;
@@ -86,6 +120,7 @@ Json ToJsonValue(const JobView& job) {
                {"uid", job.uid},
                {"state", StateWord(job)},
                {"nodes", job.nodes},
+               {"min_nodes", job.min_nodes == 0 ? job.nodes : job.min_nodes},
                {"ranks_per_node", job.ranks_per_node},
                {"restarts", job.restarts},
                {"max_restarts", job.max_restarts},
@@ -102,12 +137,7 @@ Json ToJsonValue(const JobView& job) {
     if (!member.seating.seats.empty()) json["members"].back()["seats"] = SeatsJson(member.seating);
   }
   if (!job.why.empty()) json["why"] = job.why;
-  if (job.progress) {
-    json["progress"] = {{"step", job.progress->step},
-                        {"loss", job.progress->loss},
-                        {"tokens", job.progress->tokens},
-                        {"committed_step", job.progress->committed_step}};
-  }
+  if (job.progress) json["progress"] = ToJsonValue(*job.progress);
   return json;
 }
 
@@ -148,8 +178,8 @@ std::string JobTable(const std::vector<JobView>& jobs) {
   for (const JobView& job : jobs) {
     const std::size_t ranks = RanksOf(job);
     const bool ended = job.phase == JobView::Phase::kEnded;
-    rows.push_back({std::to_string(job.id), job.name, job.user, StateWord(job),
-                    std::to_string(job.nodes), ranks == 0 ? "-" : std::to_string(ranks),
+    rows.push_back({std::to_string(job.id), job.name, job.user, StateWord(job), NodesText(job),
+                    ranks == 0 ? "-" : std::to_string(ranks),
                     std::to_string(job.restarts) + "/" + std::to_string(job.max_restarts),
                     ended ? std::to_string(job.exit_code) : "-", ProgramText(job, 40)});
   }
@@ -179,6 +209,7 @@ std::string JobPage(const JobView& job) {
       {"user", job.user},
       {"run id", job.run_id},
       {"command", ProgramText(job, 200)},
+      {"nodes", NodesText(job)},
       {"restarts", std::to_string(job.restarts) + " of " + std::to_string(job.max_restarts)}};
   if (job.attempt) rows.push_back({"attempt", std::to_string(*job.attempt)});
   if (job.phase == JobView::Phase::kEnded) rows.push_back({"exit", std::to_string(job.exit_code)});
@@ -194,6 +225,10 @@ std::string JobPage(const JobView& job) {
   if (job.progress) {
     rows.push_back({"step", std::to_string(job.progress->step)});
     rows.push_back({"committed", std::to_string(job.progress->committed_step)});
+    if (!job.progress->phase.empty()) rows.push_back({"phase", job.progress->phase + " (rank 0)"});
+    if (const std::string shares = PhaseShares(job.progress->phases); !shares.empty()) {
+      rows.push_back({"time in", shares});
+    }
   }
   for (const std::string& why : job.why) rows.push_back({"why", why});
   return Table(rows) + LastWordsOf(job);

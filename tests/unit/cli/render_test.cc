@@ -120,6 +120,44 @@ TEST(Tables, HaveARowForEach) {
   EXPECT_NE(nodes.find("drained (fan)"), std::string::npos);
 }
 
+TEST(Tables, ShowARangeOfNodes) {
+  JobView job = Failed();
+  job.nodes = 4;
+  EXPECT_NE(JobPage(job).find("nodes     4\n"), std::string::npos) << JobPage(job);
+  for (const std::uint32_t least : {0U, 4U}) {
+    job.min_nodes = least;
+    EXPECT_EQ(JobTable({job}).find(":4"), std::string::npos);
+    EXPECT_EQ(nlohmann::json::parse(JobJson(job))["min_nodes"], 4);
+  }
+  job.min_nodes = 1;
+  EXPECT_NE(JobPage(job).find("nodes     1:4\n"), std::string::npos) << JobPage(job);
+  EXPECT_NE(JobTable({job}).find("  1:4 "), std::string::npos) << JobTable({job});
+  const auto json = nlohmann::json::parse(JobJson(job));
+  EXPECT_EQ(json["nodes"], 4);
+  EXPECT_EQ(json["min_nodes"], 1);
+}
+
+TEST(Progress, TellsThePhaseOfRank0AndItsTimeInEach) {
+  JobView job = Failed();
+  job.progress = {.step = 7};
+  EXPECT_EQ(JobPage(job).find("phase"), std::string::npos);
+  EXPECT_FALSE(nlohmann::json::parse(JobJson(job))["progress"].contains("phase"));
+  job.progress->phase = "comm";
+  job.progress->phases = {{"data", 40'000},
+                          {"comm", 3'000'000},
+                          {"forward", 6'900'000},
+                          {"stopping", 60'000},
+                          {"saving", 0}};
+  EXPECT_NE(JobPage(job).find("comm (rank 0)\n"), std::string::npos) << JobPage(job);
+  EXPECT_NE(JobPage(job).find("forward 69%, comm 30%, stopping 1%\n"), std::string::npos)
+      << JobPage(job);
+  const auto progress = nlohmann::json::parse(JobJson(job))["progress"];
+  EXPECT_EQ(progress["phase"], "comm");
+  EXPECT_EQ(progress["phase_seconds"]["data"], 0.04);
+  job.progress->phases = {{"data", 0}};
+  EXPECT_EQ(JobPage(job).find("time in"), std::string::npos);
+}
+
 TEST(Json, IsWellFormedForBytesThatAreNoText) {
   EXPECT_TRUE(nlohmann::json::accept(JobJson(Failed())));
   EXPECT_TRUE(nlohmann::json::accept(JobsJson({Failed()})));
