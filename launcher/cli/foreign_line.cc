@@ -256,7 +256,10 @@ Result<std::uint32_t> FlagNumber(const FlagUse& use, const std::string& text, st
 
 std::vector<ForeignFlag> OwnFlags() {
   return {{{"--cluster"}, "DIR", FlagFate::kHonoured, "muster's: the cluster, as of `muster run`"},
-          {{"--json"}, "", FlagFate::kHonoured, "muster's: how it ended, as JSON on stderr"},
+          {{"--json"},
+           "",
+           FlagFate::kHonoured,
+           "muster's: each line of a rank as a JSON object, then how it ended"},
           {{"--help", "-h"}, "", FlagFate::kHonoured, "this table"}};
 }
 

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <span>
 #include <thread>
 
@@ -12,7 +11,7 @@
 #include "launcher/cli/cli_posix.h"
 #include "launcher/cli/embedded_posix.h"
 #include "launcher/cli/exit_status.h"
-#include "launcher/cli/output_lines.h"
+#include "launcher/cli/printer_posix.h"
 #include "launcher/cli/render.h"
 #include "launcher/cli/request.h"
 #include "launcher/cli/terminal_posix.h"
@@ -49,38 +48,6 @@ constexpr int kLookAgainMs = 10;
 constexpr Duration kStopPatience = std::chrono::seconds(60);
 constexpr Duration kLogPatience = std::chrono::seconds(10);
 constexpr int kExitBrokenPipe = 128 + SIGPIPE;
-
-// Prints what ranks wrote, on the thread of the log stream.
-class Printer {
- public:
-  // `format`: asked for once there is something to print.
-  explicit Printer(std::function<OutputFormat()> format) : format_(std::move(format)) {}
-
-  // False when nobody reads any more.
-  bool Put(const LogPiece& piece) {
-    if (!lines_) lines_.emplace(format_());
-    const std::string text = lines_->Take(piece);
-    writing_ = true;
-    const bool open = WriteOut(piece.is_stderr ? STDERR_FILENO : STDOUT_FILENO, text).ok();
-    writing_ = false;
-    ++pieces_;
-    return open;
-  }
-  // Whether it has printed since the last call, or waits for whoever reads what it prints.
-  bool GoesOn() { return writing_ || std::exchange(seen_, pieces_.load()) != pieces_; }
-  void Flush() {
-    if (!lines_) return;
-    Print(lines_->FlushAll(false));
-    Complain(lines_->FlushAll(true));
-  }
-
- private:
-  const std::function<OutputFormat()> format_;
-  std::optional<OutputLines> lines_;
-  std::atomic<bool> writing_ = false;
-  std::atomic<std::uint64_t> pieces_ = 0;
-  std::uint64_t seen_ = 0;
-};
 
 class Run {
  public:
@@ -188,7 +155,7 @@ class Run {
   int End(int exit) {
     // What gRPC would tidy up takes it milliseconds, and the kernel none.
     if (!embedded_) {
-      Complain(verdict_);
+      Conclude();
       (void)std::fflush(nullptr);
       _exit(exit);
     }
@@ -205,9 +172,12 @@ class Run {
     if (keep && !command_.common.json) {
       Complain("muster: its logs are kept in " + embedded_->state + "/logs\n");
     }
-    Complain(verdict_);
+    Conclude();
     return exit;
   }
+
+  // The last thing that is said.
+  void Conclude() const { command_.common.json ? Print(verdict_) : Complain(verdict_); }
 
   // ---- the job ----------------------------------------------------------------------------------
 
@@ -379,13 +349,17 @@ class Run {
   int stops_asked_ = 0;
   int exit_after_stop_ = kExitInterrupted;
   std::optional<int> exit_;
-  std::string verdict_;  // The last thing that is said.
+  std::string verdict_;
   std::optional<ClusterClient> client_;
   Printer printer_{[this] {
-    const auto view = client_->Get(job_);
-    return FormatOf(command_.show, job_, view.ok() ? RanksOf(*view) : 0, IsTerminal(STDOUT_FILENO),
-                    UtcOffsetSeconds());
-  }};
+                     const auto view = client_->Get(job_);
+                     OutputFormat format =
+                         FormatOf(command_.show, job_, view.ok() ? RanksOf(*view) : 0,
+                                  IsTerminal(STDOUT_FILENO), UtcOffsetSeconds());
+                     if (command_.common.json) format.prefix = Prefix::kJson;
+                     return format;
+                   },
+                   command_.common.json};
   std::unique_ptr<ClientStream> attach_, watch_, logs_;
   std::thread submitter_;
   std::vector<std::jthread> errands_;

@@ -57,7 +57,7 @@ except ValueError:
 
 class FirstCause(unittest.TestCase):
     def run_python(self, script, *arguments, ranks=2, options=()):
-        run = Command([MUSTER, "run", "-N", "2", "--ranks-per-node", str(ranks), *options, "--",
+        self.last = run = Command([MUSTER, "run", "-N", "2", "--ranks-per-node", str(ranks), *options, "--",
                        sys.executable, "-c", script, *arguments])
         exit_status = run.end()
         return exit_status, run.text
@@ -114,7 +114,8 @@ class FirstCause(unittest.TestCase):
                          rf"rank 3 on n1 \(slot 1\) was killed by SIGSEGV{WHEN}; the other 3 ranks")
 
     def test_json_tells_it_too(self):
-        exit_status, text = self.run_python(MESH, "2", options=("--json",))
+        exit_status, _ = self.run_python(MESH, "2", options=("--json",))
+        text = self.last.out.decode()
         end = json.loads(text.rstrip("\n").split("\n")[-1])
         self.assertEqual((exit_status, end["exit"], end["rank"]), (1, 1, 2), text)
         cause = end["cause"]

@@ -4,6 +4,7 @@ itself is none the worse for it.
 usage: programs_test.py BIN [TEST...]
 """
 
+import base64
 import json
 import os
 import signal
@@ -134,14 +135,14 @@ class BytesThatAreNoText(unittest.TestCase):
         done = run(b"/no/" + self.NOISE, options=("--json",))
         self.assertEqual(done.exit, 127)
         self.assertIn("was not found on node n0",
-                      json.loads(done.err.decode("utf-8"))["cause"]["text"])
+                      json.loads(done.out.decode("utf-8"))["cause"]["text"])
 
     def test_in_the_last_words_of_a_rank(self):
         done = run("sh", "-c", 'printf "%s\\n" "$1" >&2; exit 3', "sh", self.NOISE,
                    options=("--json",))
         self.assertEqual(done.exit, 3)
-        self.assertTrue(done.err.startswith(self.NOISE + b"\n"))
-        end = json.loads(done.err[len(self.NOISE) + 1:].decode("utf-8"))
+        line, end = (json.loads(line) for line in done.out.decode("utf-8").splitlines())
+        self.assertEqual(base64.b64decode(line["base64"]), self.NOISE)
         self.assertTrue(end["cause"]["text"].endswith("caf?"), end)
 
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "runtime/base/text.h"
@@ -12,6 +13,7 @@ namespace muster::testing {
 namespace {
 
 using RunTest = CliTest;
+using nlohmann::json;
 
 std::string RandomBytes(std::size_t size) {
   const auto seed = std::random_device()();
@@ -82,11 +84,31 @@ TEST_F(RunTest, LeavesWith126WhenTheProgramCannotBeExecuted) {
 TEST_F(RunTest, TellsAProgramsTwoFromItsOwn) {
   const Outcome program = RunScript({"--json"}, "exit 2");
   EXPECT_EQ(program.exit, 2);
-  EXPECT_NE(program.err.find("\"source\":\"program\""), std::string::npos) << program.err;
+  EXPECT_NE(program.out.find("\"source\":\"program\""), std::string::npos) << program.out;
   const Outcome ours =
       Run({"run", "--json", "-N", "1", "--slots", "1", "--ranks-per-node", "2", "--", "/bin/true"});
   EXPECT_EQ(ours.exit, 2);
   EXPECT_NE(ours.out.find("\"source\": \"muster\""), std::string::npos) << ours.out;
+}
+
+TEST_F(RunTest, SaysEachLineAndTheEndAsJson) {
+  const Outcome run =
+      RunScript({"--json", "-N", "2"}, "echo out $RANK; printf 'err\\377' >&2; exit $((RANK * 3))");
+  EXPECT_EQ(run.exit, 3);
+  EXPECT_EQ(run.err, "");
+  std::vector<std::string> lines = Split(run.out, '\n');
+  ASSERT_EQ(lines.size(), 6U) << run.out;  // The last is empty.
+  std::vector<std::string> said;
+  for (std::size_t i = 0; i < 4; ++i) {
+    const json line = json::parse(lines[i], nullptr, false);
+    ASSERT_TRUE(line.is_object()) << lines[i];
+    said.push_back(line.value("node", "") + " " + std::to_string(line.value("rank", -1)) + " " +
+                   line.value("stream", "") + " " + line.value("text", line.value("base64", "")));
+  }
+  std::sort(said.begin(), said.end());
+  EXPECT_EQ(said, (std::vector<std::string>{"n0 0 stderr ZXJy/w==", "n0 0 stdout out 0",
+                                            "n1 1 stderr ZXJy/w==", "n1 1 stdout out 1"}));
+  EXPECT_EQ(json::parse(lines[4], nullptr, false).value("exit", -1), 3) << lines[4];
 }
 
 TEST_F(RunTest, KeepsEveryByteOfASingleRank) {
