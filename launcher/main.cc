@@ -20,6 +20,7 @@
 #include "launcher/jobd/jobd_main_event.h"
 #include "launcher/jobd/pmix_main_pmix.h"
 #include "launcher/mover/mover_main_posix.h"
+#include "runtime/base/env_posix.h"
 #include "runtime/base/log.h"
 #include "runtime/base/text.h"
 
@@ -113,7 +114,7 @@ int Main(const std::vector<std::string>& arguments) {
   if (verb == "jobd") return JobdMain({arguments.begin() + 1, arguments.end()});
   if (verb == "pmix") return PmixMain({arguments.begin() + 1, arguments.end()});
   if (verb == "mover") return MoverMain(kMoverFd);
-  const Parsed parsed = ParseCommandLine(arguments);
+  const Parsed parsed = ParseCommandLine(arguments, Environment());
   if (!parsed.command) {
     (parsed.exit == kExitOk ? Print : Complain)(parsed.text);
     return parsed.exit;

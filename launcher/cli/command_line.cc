@@ -341,9 +341,12 @@ class CommandLine {
 
 }  // namespace
 
-Parsed ParseCommandLine(const std::vector<std::string>& arguments) {
+Parsed ParseCommandLine(const std::vector<std::string>& arguments,
+                        const std::vector<std::string>& environment) {
   const std::string verb = arguments.empty() ? "" : arguments[0];
-  if (verb == "torchrun") return ParseTorchrunLine({arguments.begin() + 1, arguments.end()});
+  if (verb == "torchrun") {
+    return ParseTorchrunLine({arguments.begin() + 1, arguments.end()}, environment);
+  }
   if (verb == "mpirun") return ParseMpirunLine({arguments.begin() + 1, arguments.end()});
   return CommandLine().Parse(arguments);
 }

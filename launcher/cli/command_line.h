@@ -167,7 +167,8 @@ struct Parsed {
   std::vector<std::string> notes;  // To tell on stderr before the command is carried out.
 };
 
-// `arguments`: without the program's own name.
-Parsed ParseCommandLine(const std::vector<std::string>& arguments);
+// `arguments`: without the program's own name.  `environment`: what torchrun's flags default to.
+Parsed ParseCommandLine(const std::vector<std::string>& arguments,
+                        const std::vector<std::string>& environment = {});
 
 }  // namespace muster

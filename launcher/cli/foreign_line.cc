@@ -29,7 +29,7 @@ class Reader {
   Reader(const ForeignLauncher& launcher, const std::vector<std::string>& arguments)
       : launcher_(launcher), arguments_(arguments) {}
 
-  Result<ForeignLine> Read() {
+  Result<ForeignLine> Read(const std::vector<std::string>& environment) {
     for (; next_ < arguments_.size(); ++next_) {
       const std::string& argument = arguments_[next_];
       if (argument == "--") {
@@ -40,10 +40,61 @@ class Reader {
       RETURN_IF_ERROR(Take(argument));
     }
     line_.program.assign(arguments_.begin() + static_cast<std::ptrdiff_t>(next_), arguments_.end());
+    if (!launcher_.variables.empty()) RETURN_IF_ERROR(TakeVariables(environment));
     return line_;
   }
 
  private:
+  // Those of flags that the line does not have.
+  Status TakeVariables(const std::vector<std::string>& environment) {
+    std::vector<FlagUse> uses;
+    for (std::size_t i = 0; i < launcher_.flags.size(); ++i) {
+      const bool given = std::any_of(line_.uses.begin(), line_.uses.end(),
+                                     [&](const FlagUse& use) { return use.flag == i; });
+      const std::string name = VariableOf(launcher_.flags[i]);
+      for (const std::string& entry : environment) {
+        if (given || name.empty() || entry.rfind(name + "=", 0) != 0) continue;
+        auto use = FromVariable(i, name, entry.substr(name.size() + 1));
+        if (!use.ok()) return use.status();
+        if (*use) uses.push_back(**std::move(use));
+      }
+    }
+    line_.uses.insert(line_.uses.begin(), uses.begin(), uses.end());
+    return {};
+  }
+
+  // "PET_NPROC_PER_NODE"; nothing for a flag of muster's own.
+  std::string VariableOf(const ForeignFlag& flag) const {
+    const std::vector<ForeignFlag> own = OwnFlags();
+    const bool is_own = std::any_of(own.begin(), own.end(), [&](const ForeignFlag& some) {
+      return some.names[0] == flag.names[0];
+    });
+    if (is_own) return "";
+    std::string name = WithoutDashes(flag.names[0]);
+    std::transform(name.begin(), name.end(), name.begin(), [](char c) {
+      return c == '-' ? '_' : 'a' <= c && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+    });
+    return launcher_.variables + name;
+  }
+
+  // Nothing: it turns a switch off.
+  Result<std::optional<FlagUse>> FromVariable(std::size_t index, const std::string& name,
+                                              const std::string& value) const {
+    const ForeignFlag& flag = launcher_.flags[index];
+    FlagUse use = {.flag = index, .spelled = name, .values = {}};
+    if (CountValues(flag) == 0) {
+      const auto number = ParseSigned(value);
+      if (!number) {
+        return Status(Code::kInvalid, name + " takes 0 or 1; found '" + value + "'");
+      }
+      if (*number == 0) return std::optional<FlagUse>();
+    } else {
+      use.values.push_back(value);
+    }
+    if (flag.fate == FlagFate::kRefused) return Status(Code::kInvalid, name + ": " + flag.words);
+    return std::optional<FlagUse>(std::move(use));
+  }
+
   // One flag, and its values from where they stand.
   Status Take(const std::string& argument) {
     std::string spelled = argument;
@@ -200,8 +251,9 @@ std::string HelpOf(const ForeignLauncher& launcher, FlagFate fate) {
 }  // namespace
 
 Result<ForeignLine> ReadForeignLine(const ForeignLauncher& launcher,
-                                    const std::vector<std::string>& arguments) {
-  return Reader(launcher, arguments).Read();
+                                    const std::vector<std::string>& arguments,
+                                    const std::vector<std::string>& environment) {
+  return Reader(launcher, arguments).Read(environment);
 }
 
 std::vector<std::string> IgnoredNotes(const ForeignLauncher& launcher, const ForeignLine& line) {

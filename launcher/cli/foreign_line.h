@@ -38,6 +38,8 @@ struct ForeignLauncher {
   std::string program;  // "SCRIPT": what comes after the flags.
   std::string example;
   std::string about;
+  // Of the environment variables that give a flag its default: PET_NNODES for --nnodes.
+  std::string variables;
   std::vector<ForeignFlag> flags;
 };
 
@@ -53,10 +55,12 @@ struct ForeignLine {
   std::vector<std::string> program;
 };
 
+// What the environment ("NAME=value") says of flags that the command line leaves out comes first.
 // kInvalid: a flag that is not known (with the nearest one that is), that misses its value, or
 // that is refused.
 Result<ForeignLine> ReadForeignLine(const ForeignLauncher& launcher,
-                                    const std::vector<std::string>& arguments);
+                                    const std::vector<std::string>& arguments,
+                                    const std::vector<std::string>& environment = {});
 
 // "--rdzv-id, --rdzv-conf: muster needs no rendezvous; ignored": one line for each reason.
 std::vector<std::string> IgnoredNotes(const ForeignLauncher& launcher, const ForeignLine& line);
@@ -76,8 +80,9 @@ std::vector<ForeignFlag> OwnFlags();
 // Translation takes each flag (Take), then the program (Finish), and says what the user ought to
 // know (Notes).
 template <typename Translation>
-Parsed Translate(const ForeignLauncher& launcher, const std::vector<std::string>& arguments) {
-  const auto line = ReadForeignLine(launcher, arguments);
+Parsed Translate(const ForeignLauncher& launcher, const std::vector<std::string>& arguments,
+                 const std::vector<std::string>& environment = {}) {
+  const auto line = ReadForeignLine(launcher, arguments, environment);
   if (!line.ok()) return ForeignMistake(launcher, line.status().message());
   Translation translation;
   for (const FlagUse& use : line->uses) {

@@ -24,7 +24,9 @@ const ForeignLauncher& Torchrun() {
         .example = "muster torchrun --nnodes 2 --nproc-per-node 8 train.py --epochs 3",
         .about =
             "Runs SCRIPT with `python3 -u` ($PYTHON_EXEC, if set) as torchrun would; one "
-            "command for all nodes.",
+            "command for all nodes.\nA flag that is left out is taken from the environment "
+            "(PET_NNODES and so on), as by torchrun.",
+        .variables = "PET_",
         .flags = {
             {{"--nnodes"},
              "N|MIN:MAX",
@@ -206,8 +208,9 @@ class Translation {
 
 }  // namespace
 
-Parsed ParseTorchrunLine(const std::vector<std::string>& arguments) {
-  return Translate<Translation>(Torchrun(), arguments);
+Parsed ParseTorchrunLine(const std::vector<std::string>& arguments,
+                         const std::vector<std::string>& environment) {
+  return Translate<Translation>(Torchrun(), arguments, environment);
 }
 
 }  // namespace muster

@@ -10,7 +10,8 @@
 
 namespace muster {
 
-// `arguments`: without the verb.
-Parsed ParseTorchrunLine(const std::vector<std::string>& arguments);
+// `arguments`: without the verb.  PET_* of the environment are defaults, as of torchrun's.
+Parsed ParseTorchrunLine(const std::vector<std::string>& arguments,
+                         const std::vector<std::string>& environment = {});
 
 }  // namespace muster

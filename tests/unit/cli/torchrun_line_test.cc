@@ -16,8 +16,8 @@ struct Outcome {
 };
 
 // `line`: as typed, without quotes.
-Outcome Take(const std::string& line) {
-  const Parsed parsed = ParseTorchrunLine(Split(line, ' '));
+Outcome Take(const std::string& line, const Words& environment = {}) {
+  const Parsed parsed = ParseTorchrunLine(Split(line, ' '), environment);
   EXPECT_TRUE(parsed.command.has_value()) << parsed.text;
   if (!parsed.command) return {};
   return {std::get<RunCommand>(*parsed.command), parsed.notes};
@@ -181,6 +181,46 @@ TEST(Torchrun, BindsAndNamesTheRole) {
 
 TEST(Torchrun, RefusesWhatItCannotGive) {
   ExpectComplaint("--virtual-local-rank a.py", "LOCAL_RANK counts the ranks of a node");
+}
+
+// As operators of Kubernetes start it.
+TEST(Torchrun, TakesWhatIsLeftOutFromTheEnvironment) {
+  const Words environment = {
+      "PET_NNODES=1:4",        "PET_NPROC_PER_NODE=8",     "PET_MAX_RESTARTS=3",
+      "PET_RDZV_BACKEND=c10d", "PET_RDZV_ENDPOINT=h:2950", "PET_NODE_RANK=0",
+      "PET_MODULE=1",          "PET_NO_PYTHON=0",          "PET_CLUSTER=none of its",
+      "PET_NNODES_MORE=7"};
+  const auto [run, notes] = Take("pkg.train --nnodes 9", environment);
+  EXPECT_EQ(run.job.nodes, 4U);
+  EXPECT_EQ(run.job.min_nodes, 1U);
+  EXPECT_EQ(run.job.ranks_per_node, 8U);
+  EXPECT_EQ(run.job.max_restarts, 3U);
+  EXPECT_EQ(run.common.cluster, "");
+  EXPECT_EQ(run.job.command, (Words{"python3", "-u", "-m", "pkg.train", "--nnodes", "9"}));
+  ASSERT_EQ(notes.size(), 2U);
+  EXPECT_EQ(notes[0], "PET_RDZV_BACKEND, PET_RDZV_ENDPOINT: muster needs no rendezvous; ignored");
+}
+
+TEST(Torchrun, TakesAFlagBeforeItsVariable) {
+  const Words environment = {"PET_NNODES=x", "PET_ROLE=outer", "PET_STANDALONE=1"};
+  const auto [run, notes] =
+      Take("--nnodes 2 --role inner --standalone --nproc_per_node=2 a.py", environment);
+  EXPECT_EQ(run.job.nodes, 2U);
+  EXPECT_EQ(run.job.environment, (Words{"ROLE_NAME=inner"}));
+  EXPECT_EQ(notes, (Words{"--standalone: muster needs no rendezvous; ignored"}));
+}
+
+TEST(Torchrun, NamesTheVariableThatMakesNoSense) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"PET_NNODES=many", "PET_NNODES takes a number of nodes from 1 to 100000, or MIN:MAX"},
+      {"PET_NODE_RANK=1", "PET_NODE_RANK 1: one command starts the ranks of every node"},
+      {"PET_NO_PYTHON=yes", "PET_NO_PYTHON takes 0 or 1; found 'yes'"},
+      {"PET_VIRTUAL_LOCAL_RANK=1", "PET_VIRTUAL_LOCAL_RANK: LOCAL_RANK counts the ranks"}};
+  for (const auto& [entry, words] : cases) {
+    const Parsed parsed = ParseTorchrunLine({"a.py"}, {entry});
+    EXPECT_EQ(parsed.exit, 2) << entry;
+    EXPECT_NE(parsed.text.find(words), std::string::npos) << parsed.text;
+  }
 }
 
 TEST(Torchrun, ListsItsFlags) {
