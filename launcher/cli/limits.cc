@@ -1,8 +1,10 @@
 #include "launcher/cli/limits.h"
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
+#include "runtime/base/resources.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -10,14 +12,6 @@ namespace {
 
 constexpr std::uint64_t kUnlimited = UINT64_MAX;  // RLIM_INFINITY.
 constexpr std::uint32_t kNodesMost = 100'000;
-
-// RLIMIT_* of Linux on x86-64 and arm64.
-const std::map<std::string, std::int32_t, std::less<>> kResources = {
-    {"cpu", 0},   {"fsize", 1},   {"data", 2},        {"stack", 3},
-    {"core", 4},  {"rss", 5},     {"nproc", 6},       {"nofile", 7},
-    {"as", 9},    {"memlock", 8}, {"locks", 10},      {"rtprio", 14},
-    {"nice", 13}, {"rttime", 15}, {"sigpending", 11}, {"msgqueue", 12},
-};
 
 std::optional<std::uint64_t> Amount(std::string_view text) {
   if (text == "unlimited") return kUnlimited;
@@ -34,14 +28,16 @@ std::optional<std::uint64_t> Amount(std::string_view text) {
 
 std::string Names() {
   std::vector<std::string> names;
-  for (const auto& [name, number] : kResources) names.push_back(name);
+  for (const auto& [name, number] : kResources) names.emplace_back(name);
+  std::sort(names.begin(), names.end());
   return Join(names, ", ");
 }
 
 }  // namespace
 
 Result<ResourceLimit> MakeLimit(std::string_view name, std::string_view value) {
-  const auto found = kResources.find(name);
+  const auto* const found = std::find_if(kResources.begin(), kResources.end(),
+                                         [&](const auto& item) { return item.first == name; });
   if (found == kResources.end()) {
     return Status(Code::kInvalid,
                   "no limit is called '" + std::string(name) + "'; known are " + Names());

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "launcher/jobd/last_words.h"
+#include "launcher/jobd/limits_posix.h"
 #include "launcher/jobd/machine_posix.h"
 #include "launcher/jobd/program_posix.h"
 #include "launcher/jobd/rank_environment.h"
@@ -64,6 +65,9 @@ Cause LocalRanks::Prepare(const StartAttempt& order) {
   workdir_ = order.program.workdir;
   umask_ = order.program.umask;
   limits_ = order.program.limits;
+  for (const std::string& cut : LimitsCut(limits_, node_)) {
+    if (told_.insert(cut).second) drain_.news().Push(cut);
+  }
   if (!workdir_.empty() && access((workdir_ + "/.").c_str(), X_OK) != 0) {
     return LaunchCause(node_, "the working directory " + Quoted(workdir_) +
                                   " cannot be entered: " + std::strerror(errno) +

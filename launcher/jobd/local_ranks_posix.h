@@ -77,7 +77,7 @@ class LocalRanks {
   // The groups that are empty.
   void RemoveGroups();
 
-  // What people should know of the logs.
+  // What people should know: of the logs, and of limits that are cut.
   Inbox<std::string>& log_news() { return drain_.news(); }
 
  private:
@@ -109,6 +109,7 @@ class LocalRanks {
   std::string program_, workdir_;
   std::int64_t umask_ = -1;
   std::vector<ResourceLimit> limits_;
+  std::set<std::string> told_;  // Of limits that are cut.
   OutOfMemoryWatch memory_;
   bool killed_ = false;
   bool drained_ = true;  // No rank was forked since the pipes were closed.

@@ -246,6 +246,25 @@ TEST_F(ClusterTest, ADetachedRunGoesOn) {
   EXPECT_EQ(Run({"logs", job}).out, "alone\n");
 }
 
+// Not even root may have more files than the kernel allows to anybody.
+TEST_F(ClusterTest, ALimitThatIsCutIsToldInTheStory) {
+  Up("1", "2");
+  const auto most = ReadFile("/proc/sys/fs/nr_open");
+  ASSERT_TRUE(most.ok());
+  const std::string asked = std::to_string(std::stoull(*most) + 1);
+  const Outcome run = Run({"run", "--ranks-per-node", "2", "--ulimit", "nofile=" + asked,
+                           "--ulimit", "core=0", "--", "/bin/sh", "-c", "ulimit -S -n"});
+  EXPECT_EQ(run.exit, 0) << run.err;
+  const std::string given = run.out.substr(4, run.out.find('\n') - 4);
+  EXPECT_LT(std::stoull(given), std::stoull(asked));
+  const std::string told = Run({"events", "1"}).out;
+  const std::string words =
+      "the limit nofile is " + given + " on node n0, not " + asked + " as asked: ";
+  const std::size_t at = told.find(words);
+  EXPECT_NE(at, std::string::npos) << told;
+  EXPECT_EQ(told.find("the limit ", at + 1), std::string::npos) << told;
+}
+
 TEST_F(ClusterTest, AnAttachedRunThatDiesEndsItsJob) {
   Up();
   const auto run =
