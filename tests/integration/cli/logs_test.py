@@ -180,6 +180,16 @@ class Logs(unittest.TestCase):
                           json.loads(self.muster("nodes", "--json").stdout)), "the nodes are back")
         self.assertEqual(sorted(self.logs(job, "--json").splitlines()), before)
 
+    def test_logs_can_be_read_after_the_cluster_was_down(self):
+        job = self.submit(self.RESTARTS, "--max-restarts", "2")
+        self.muster("wait", job)
+        before = sorted(self.logs(job, "--json").splitlines())
+        self.assertEqual(sum("attempt" in json.loads(line)["text"] for line in before), 6)
+        self.muster("down")
+        self.muster("up", "--nodes", "2", "--slots", "4")
+        self.assertEqual(sorted(self.logs(job, "--json").splitlines()), before)
+        self.assertEqual(self.logs(job, "--rank", "1", "--tail", "1"), "done\n")
+
     def pids_of(self, part):
         """Of this cluster's coordinator or agents: our state folder stands on their command lines."""
         pids = []
@@ -231,6 +241,94 @@ class Logs(unittest.TestCase):
             self.assertEqual(shown[-2:], ["800000", "the end"])
             numbers = [int(line) for line in shown[:-1]]
             self.assertEqual(numbers, sorted(set(numbers)))
+
+
+    def test_a_stopped_run_slows_nobody_and_is_told_what_it_missed(self):
+        from terminal_test import Terminal  # pylint: disable=import-outside-toplevel
+        go, ended, end = self.file("go"), self.file("ended"), self.file("end")
+        run = Terminal([MUSTER, "run", "--ranks-per-node", "1", "--prefix", "full", "--behind", "1", "--",
+                        "/bin/sh", "-c", f"echo 0; while [ ! -e {go} ]; do sleep 0.02; done; "
+                        f"seq 800000; touch {ended}; while [ ! -e {end} ]; do sleep 0.02; done"])
+        run.read_until(b"| 0\r\n")
+        run.process.send_signal(signal.SIGSTOP)
+        try:
+            with open(go, "w", encoding="ascii"):
+                pass
+            until(lambda: os.path.exists(ended), "the job goes on")
+        finally:
+            run.process.send_signal(signal.SIGCONT)
+        run.read_until(b"| 800000\r\n")
+        with open(end, "w", encoding="ascii"):
+            pass
+        run.read_until(None)
+        self.assertEqual(run.end(), 0)
+        text = run.output.decode().replace("\r", "")
+        skipped = sum(int(number.replace(",", "")) for number in re.findall(
+            r"^\[muster\] ([0-9,]+) lines? of rank 0 skipped here", text, re.MULTILINE))
+        shown = [int(found.group(3)) for found in map(FULL.fullmatch, text.splitlines()) if found]
+        self.assertGreater(skipped, 0)
+        self.assertEqual(skipped + len(shown), 800001)
+        self.assertEqual(shown, sorted(set(shown)))
+
+
+class FullDisk(unittest.TestCase):
+    """The logs of a cluster of one node lie on a disk of its own, of 300 KiB, a third of it taken."""
+
+    LINES = 9000
+    LOUD = (f"i=0; while [ $i -lt {LINES} ]; do echo line $i of a program that prints a lot; "
+            "i=$((i+1)); done; ")
+
+    def setUp(self):
+        if os.geteuid() != 0:
+            self.skipTest("skipped: needs root (a mount)")
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        logs = os.path.join(folder, "full", "logs")
+        os.makedirs(logs)
+        environment = {**os.environ, "MUSTER_STATE_DIR": folder}
+        self.name = lambda name: os.path.join(folder, name)
+        self.call = lambda *words: subprocess.run(
+            [MUSTER, *words], check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=PATIENCE, env=environment)
+        up = subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+             f"mount -t tmpfs -o size=300k logs {logs} && head -c 100k /dev/urandom > {logs}/filler "
+             f"&& exec {MUSTER} up --json --name full --slots 1"],
+            check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment)
+        self.addCleanup(self.call, "down", "--name", "full")
+        # The mount is seen by those who live in the cluster.
+        self.filler = f"/proc/{json.loads(up.stdout)['keeper_pid']}/root{logs}/filler"
+
+    def test_training_goes_on_and_the_log_tells_what_it_misses(self):
+        full, room = self.name("is-full"), self.name("room")
+        job = self.call("run", "--detach", "--", "/bin/sh", "-c", self.LOUD + f"touch {full}; "
+                        f"while [ ! -e {room} ]; do sleep 0.02; done; echo room").stdout.strip()
+        until(lambda: os.path.exists(full), "it goes on")
+        os.remove(self.filler)
+        until(lambda: "lines could not be written here" in self.call("logs", job).stdout, "the gap")
+        with open(room, "w", encoding="ascii"):
+            pass
+        self.assertEqual(self.call("wait", job).returncode, 0)
+        told = self.call("events", job).stdout
+        self.assertIn("the log of rank 0's stdout cannot be written: No space left on device; its "
+                      "lines are counted and dropped until it can", told)
+        self.assertIn("the logs can be written again; each says what it misses", told)
+        lines = self.call("logs", job).stdout.splitlines()
+        gap = next(i for i, line in enumerate(lines) if line.startswith("[muster] "))
+        lost = int(re.match(r"\[muster\] (\d+) lines could not be written here between .*: No space "
+                            "left on device$", lines[gap]).group(1))
+        whole = [line for line in lines[:gap] if line.endswith("of a program that prints a lot")]
+        self.assertEqual(whole, [f"line {i} of a program that prints a lot"
+                                 for i in range(len(whole))])
+        self.assertEqual(len(whole) + lost, self.LINES)
+        self.assertEqual(lines[-1], "room")
+
+    def test_the_verdict_has_the_last_words_all_the_same(self):
+        run = self.call("run", "--", "/bin/sh", "-c", self.LOUD + "seq 5 >&2; echo it broke >&2; exit 3")
+        self.assertEqual(run.returncode, 3, run.stderr)
+        self.assertIn("of rank 0 on n0 (slot 0):\n    1\n    2\n    3\n    4\n    5\n    it broke\n",
+                      run.stderr)
+        job = json.loads(self.call("list", "--all", "--json").stdout)[0]["job"]
+        self.assertEqual(self.call("logs", "--stream", "err", str(job)).stderr, "")
 
 
 if __name__ == "__main__":

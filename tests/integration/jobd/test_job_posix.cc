@@ -168,6 +168,7 @@ TestJob::TestJob(const TestJobOptions& options) : options_(options) {
                 .home = "/"},
       .program = {
           .argv = options.argv, .environment = options.environment, .workdir = options.workdir}};
+  order.fence_ms = 30000;  // Nothing here is about it, and a busy machine must not end a job.
   order.program.environment.push_back("MUSTER_TEST_MARK=" +
                                       GetEnv("MUSTER_TEST_MARK").value_or(""));
   for (std::uint32_t i = 0; i < options.hosts; ++i) {
