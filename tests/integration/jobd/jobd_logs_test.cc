@@ -197,7 +197,7 @@ TEST_F(JobdLogsTest, HasTheLastWordsThatAFullDiskDidNotTake) {
                                        "head -c 1000k /dev/zero > " +
                                        logs +
                                        "/filler 2>/dev/null; "
-                                       "i=0; while [ $i -lt 99 ]; do echo \"  File \\\"a.py\\\", "
+                                       "i=0; while [ $i -lt 199 ]; do echo \"  File \\\"a.py\\\", "
                                        "line $i, in f\" >&2; i=$((i+1)); "
                                        "done; echo 'KeyError: 7' >&2; exit 3");
   options.prefix = {"/usr/bin/unshare",
@@ -212,7 +212,7 @@ TEST_F(JobdLogsTest, HasTheLastWordsThatAFullDiskDidNotTake) {
   const Cause cause = job.FirstCause();
   EXPECT_EQ(cause.kind, CauseKind::kExit) << cause.text;
   std::string expected = "Traceback (most recent call last):\n";
-  for (int i = 0; i < 99; ++i) {
+  for (int i = 0; i < 199; ++i) {
     expected += "  File \"a.py\", line " + std::to_string(i) + ", in f\n";
   }
   EXPECT_EQ(cause.text, expected + "KeyError: 7");
