@@ -168,7 +168,10 @@ class Run {
       Complain("muster: a part of the private cluster had to be killed\n");
     }
     const bool keep = exit != kExitOk && job_ != 0;
-    LeaveCluster(std::move(embedded_->lock), embedded_->state, embedded_->cluster, keep);
+    if (!LeaveCluster(std::move(embedded_->lock), embedded_->state, embedded_->cluster, keep)) {
+      Complain("muster: something of the private cluster stays in " + embedded_->cluster.runtime +
+               " or in /dev/shm/muster-" + embedded_->cluster.short_id + "-*\n");
+    }
     if (keep && !command_.common.json) {
       Complain("muster: its logs are kept in " + embedded_->state + "/logs\n");
     }

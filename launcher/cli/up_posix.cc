@@ -152,8 +152,11 @@ Status EndKeeper(const FoundCluster& found) {
   }
   auto lock = LockCluster(found.state, /*alone=*/true);
   if (!lock.ok()) return Status(Code::kUnavailable, "its parts are still ending; try again");
-  LeaveCluster(*std::move(lock), found.state, found.cluster, /*keep_logs=*/true);
-  return {};
+  if (LeaveCluster(*std::move(lock), found.state, found.cluster, /*keep_logs=*/true)) return {};
+  return Status(Code::kUnavailable, "it has ended, but something of it stays in " +
+                                        found.cluster.runtime + " or in /dev/shm/muster-" +
+                                        found.cluster.short_id + "-*; `muster down --name " +
+                                        found.cluster.name + "` tries again");
 }
 
 Status ServeUntilTold(const KeeperCommand& command, Embedded& embedded, int signals) {

@@ -1,5 +1,6 @@
 // A cluster that stays: up, its verbs, down; and what is said when there is none.
 #include <signal.h>
+#include <sys/mount.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -284,6 +285,23 @@ TEST_F(ClusterTest, DownEndsRunningJobsAndKeepsTheirHistory) {
   EXPECT_EQ(scene_.Leftovers(), std::vector<std::string>());
   Up();
   EXPECT_EQ(Show(job)["state"], "cancelled");
+}
+
+TEST_F(ClusterTest, DownSaysWhatItCannotRemove) {
+  if (geteuid() != 0) GTEST_SKIP() << "skipped: needs root (a mount)";
+  Up("1", "1");
+  const std::filesystem::directory_iterator ours(
+      Path("run/muster-" + std::to_string(TheCommand().uid)));
+  const std::string stuck = ours->path().string() + "/stuck";
+  ASSERT_EQ(mkdir(stuck.c_str(), 0777), 0);
+  ASSERT_EQ(mount("stuck", stuck.c_str(), "tmpfs", 0, "size=4k"), 0);
+  const Outcome down = Run({"down"});
+  EXPECT_EQ(umount(stuck.c_str()), 0);
+  EXPECT_EQ(down.exit, 69);
+  EXPECT_NE(down.err.find("something of it stays in " + ours->path().string()), std::string::npos)
+      << down.err;
+  up_ = false;
+  EXPECT_EQ(Run({"down", "--name", "local"}).exit, 0);
 }
 
 TEST_F(ClusterTest, AKeeperThatIsKilledTakesEverythingAlong) {

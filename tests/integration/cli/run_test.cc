@@ -92,8 +92,9 @@ TEST_F(RunTest, TellsAProgramsTwoFromItsOwn) {
 }
 
 TEST_F(RunTest, SaysEachLineAndTheEndAsJson) {
-  const Outcome run =
-      RunScript({"--json", "-N", "2"}, "echo out $RANK; printf 'err\\377' >&2; exit $((RANK * 3))");
+  const Outcome run = RunScript({"--json", "-N", "2"},
+                                "echo out $RANK; printf 'err\\377' >&2; touch said$RANK; "
+                                "while [ ! -e said0 ]; do sleep 0.01; done; exit $((RANK * 3))");
   EXPECT_EQ(run.exit, 3);
   EXPECT_EQ(run.err, "");
   std::vector<std::string> lines = Split(run.out, '\n');
