@@ -1,6 +1,7 @@
 #include "runtime/comm/barrier_posix.h"
 
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -15,7 +16,11 @@
 namespace muster {
 namespace {
 
-constexpr int kSpins = 200;  // About as long as going to sleep and waking would take.
+// About as long as going to sleep and waking would take; with cores to spare, as long as a short
+// step of the others.
+constexpr int kSpins = 200;
+constexpr int kSpinsWithCores = 4000;
+constexpr auto kLook = std::chrono::milliseconds(100);  // At the abort flag.
 constexpr std::uint64_t kRoundMask = 0xFFFFFFFFU;
 constexpr std::uint64_t kOneArrival = std::uint64_t{1} << 32U;
 
@@ -32,11 +37,25 @@ std::uint32_t* FutexOf(std::atomic<std::uint64_t>& word) {
   return reinterpret_cast<std::uint32_t*>(&word);
 }
 
+int Cores() {
+  static const int kCores = [] {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  }();
+  return kCores;
+}
+
 }  // namespace
 
 NodeBarrier::NodeBarrier(Shared& shared, std::uint32_t ranks, std::uint32_t attempt,
-                         Duration timeout)
-    : shared_(shared), ranks_(ranks), attempt_tag_(attempt % 0xFFFFU + 1), timeout_(timeout) {
+                         Duration timeout, const AbortFlag* abort)
+    : shared_(shared),
+      ranks_(ranks),
+      attempt_tag_(attempt % 0xFFFFU + 1),
+      timeout_(timeout),
+      abort_(abort),
+      spins_(ranks <= static_cast<std::uint32_t>(Cores()) ? kSpinsWithCores : kSpins) {
   CHECK(ranks > 0 && ranks < 0xFFFFU);
 }
 
@@ -47,8 +66,8 @@ std::unique_ptr<Barrier> NodeBarrier::In(std::byte* memory, std::uint32_t ranks,
   return std::make_unique<NodeBarrier>(*reinterpret_cast<Shared*>(memory), ranks, attempt);
 }
 
-Status NodeBarrier::Wait() {
-  const TimePoint deadline = RealClock().Now() + timeout_;
+Status NodeBarrier::Wait(Duration timeout) {
+  if (abort_ != nullptr) RETURN_IF_ERROR(abort_->reason());
   std::uint64_t seen = shared_.word.load(std::memory_order_acquire);
   std::uint64_t next = 0;
   bool last = false;
@@ -57,35 +76,43 @@ Status NodeBarrier::Wait() {
     last = arrived + 1 == ranks_;
     const std::uint64_t round = (seen + (last ? 1 : 0)) & kRoundMask;
     next = (attempt_tag_ << 48U) | (last ? 0 : (arrived + 1) * kOneArrival) | round;
-  } while (!shared_.word.compare_exchange_weak(seen, next, std::memory_order_acq_rel));
-  if (last) {
-    syscall(SYS_futex, FutexOf(shared_.word), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
-    return {};
-  }
-  return Sleep(next & kRoundMask, deadline);
+  } while (!shared_.word.compare_exchange_weak(seen, next));
+  if (!last) return Sleep(static_cast<std::uint32_t>(next & kRoundMask), timeout);
+  // Who goes to sleep says so first and then looks at the round: one of both sees the other.
+  if (shared_.slept.load() == static_cast<std::uint32_t>(seen & kRoundMask)) Wake();
+  return {};
 }
 
-Status NodeBarrier::Sleep(std::uint64_t round, TimePoint deadline) {
-  for (int spin = 0;; ++spin) {
-    const std::uint64_t now = shared_.word.load(std::memory_order_acquire);
-    if ((now & kRoundMask) != round) return {};
-    if (spin < kSpins) {
+void NodeBarrier::Wake() {
+  syscall(SYS_futex, FutexOf(shared_.word), FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
+
+Status NodeBarrier::Sleep(std::uint32_t round, Duration timeout) {
+  const auto passed = [&] {
+    return (shared_.word.load(std::memory_order_acquire) & kRoundMask) != round;
+  };
+  for (int spin = 0; spin < spins_; ++spin) {
+    if (passed()) return {};
 #if defined(__x86_64__)
-      __builtin_ia32_pause();
+    __builtin_ia32_pause();
 #endif
-      continue;
-    }
-    const auto left = deadline - RealClock().Now();
+  }
+  const TimePoint deadline = RealClock().Now() + timeout;
+  shared_.slept.store(round);
+  while (!passed()) {
+    if (abort_ != nullptr) RETURN_IF_ERROR(abort_->reason());
+    Duration left = deadline - RealClock().Now();
     if (left <= Duration::zero()) {
       return Status(Code::kDeadline, "a rank of this node did not come to the barrier: " +
-                                         std::to_string(ArrivedOf(now)) + " of " +
+                                         std::to_string(ArrivedOf(shared_.word.load())) + " of " +
                                          std::to_string(ranks_) + " are there");
     }
+    if (abort_ != nullptr) left = std::min<Duration>(left, kLook);
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
-    const std::timespec timeout{.tv_sec = seconds.count(), .tv_nsec = (left - seconds).count()};
-    syscall(SYS_futex, FutexOf(shared_.word), FUTEX_WAIT, static_cast<std::uint32_t>(round),
-            &timeout, nullptr, 0);
+    const std::timespec pause{.tv_sec = seconds.count(), .tv_nsec = (left - seconds).count()};
+    syscall(SYS_futex, FutexOf(shared_.word), FUTEX_WAIT, round, &pause, nullptr, 0);
   }
+  return {};
 }
 
 }  // namespace muster

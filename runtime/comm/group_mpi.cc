@@ -9,35 +9,11 @@
 #include "runtime/base/check.h"
 #include "runtime/base/env_posix.h"
 #include "runtime/base/lean_start.h"
-#include "runtime/comm/pause_posix.h"
+#include "runtime/comm/engine_mpi.h"
+#include "runtime/comm/hybrid_mpi.h"
 
 namespace muster {
 namespace {
-
-Status MpiStatus(const char* doing, int error) {
-  if (error == MPI_SUCCESS) return {};
-  char text[MPI_MAX_ERROR_STRING] = "";
-  int length = 0;
-  MPI_Error_string(error, text, &length);
-  return Status(Code::kUnavailable, std::string(doing) + ": " + text);
-}
-
-// Polls until all requests are done.
-Status WaitAll(std::vector<MPI_Request>& requests, const char* doing, Duration timeout) {
-  constexpr int kFast = 200;  // Then the core goes to whoever is behind: yielding is not enough.
-  const TimePoint deadline = RealClock().Now() + timeout;
-  for (int look = 0;; ++look) {
-    int done = 0;
-    RETURN_IF_ERROR(MpiStatus(doing, MPI_Testall(static_cast<int>(requests.size()), requests.data(),
-                                                 &done, MPI_STATUSES_IGNORE)));
-    if (done != 0) return {};
-    if (look < kFast) continue;
-    if (RealClock().Now() > deadline) {
-      return Status(Code::kDeadline, std::string(doing) + ": a rank did not answer in time");
-    }
-    PauseShort();
-  }
-}
 
 // A lean start (D1a): what nobody set, and what no group here needs, is left out while MPI looks
 // for its parts.  Programs that this one starts do not inherit it.
@@ -67,104 +43,63 @@ class LeanStart {
   std::vector<const char*> set_;
 };
 
-constexpr std::size_t kMessageMax = std::size_t{1} << 30U;  // MPI counts in int.
-
-class MpiWork final : public Work {
+class MpiBackend final : public Backend {
  public:
-  explicit MpiWork(const char* doing) : doing_(doing) {}
+  struct Ranks {
+    int rank = 0, size = 1;
+  };
+  // `own`: the communicator is freed in the end.
+  MpiBackend(MpiEngine& engine, MPI_Comm comm, Ranks ranks, bool own)
+      : Backend(ranks.rank, ranks.size), engine_(engine), comm_(comm), own_(own) {}
 
-  Status wait(Duration timeout) override {
-    RETURN_IF_ERROR(started);
-    return WaitAll(requests, doing_, timeout);
+  ~MpiBackend() override {
+    const bool whole = !aborted().set();
+    Abort(Status(Code::kAborted, "the group was closed before the call had ended"));
+    const MpiLock lock;
+    // What an aborted group left on the way must not turn up in a new one.
+    if (own_ && whole) MPI_Comm_free(&comm_);
   }
 
-  Status started;
-  std::vector<MPI_Request> requests;
+  const char* name() const override { return "mpi"; }
 
- private:
-  const char* const doing_;
-};
-
-class MpiGroup final : public ProcessGroup {
- public:
-  explicit MpiGroup(Duration timeout) : timeout_(timeout) {
-    CHECK(MPI_Comm_rank(MPI_COMM_WORLD, &rank_) == MPI_SUCCESS);
-    CHECK(MPI_Comm_size(MPI_COMM_WORLD, &size_) == MPI_SUCCESS);
+  Status Run(const Call& call) override {
+    Call untold = call;
+    untold.observer = nullptr;
+    const auto task = MakeTask(Of(untold), abort_);
+    engine_.Begin(task);
+    return engine_.Await(*task, call.timeout);
   }
 
-  int rank() const override { return rank_; }
-  int world_size() const override { return size_; }
-
-  Status barrier() override {
-    return Finish("barrier", [](MPI_Request* r) { return MPI_Ibarrier(MPI_COMM_WORLD, r); });
+  std::unique_ptr<Work> Start(const Call& call) override {
+    if (call.collective.IsTransfer()) return StartTransfer(engine_, comm_, call, abort_);
+    const auto task = MakeTask(Of(call), abort_);
+    engine_.Begin(task);
+    engine_.Leave();
+    return std::make_unique<MpiEngine::PendingWork>(engine_, task, call.seq);
   }
 
-  Status broadcast(std::span<std::byte> bytes, int root) override {
-    while (!bytes.empty()) {
-      const auto part = bytes.first(std::min(bytes.size(), kMessageMax));
-      RETURN_IF_ERROR(Finish("broadcast", [&](MPI_Request* r) {
-        return MPI_Ibcast(part.data(), static_cast<int>(part.size()), MPI_BYTE, root,
-                          MPI_COMM_WORLD, r);
-      }));
-      bytes = bytes.subspan(part.size());
+  Result<std::unique_ptr<Backend>> Split(const SplitPlan& plan) override {
+    auto part = SplitComm(comm_, plan);
+    if (!part.ok()) return std::move(part).status();
+    std::unique_ptr<Backend> backend;
+    if (*part != MPI_COMM_NULL) {
+      const Ranks ranks{.rank = plan.rank, .size = static_cast<int>(plan.members.size())};
+      backend = std::make_unique<MpiBackend>(engine_, *part, ranks, true);
     }
-    return {};
+    return backend;
   }
 
-  Status all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
-    CHECK(all.size() == mine.size() * static_cast<std::size_t>(size_));
-    CHECK(all.size() <= kMessageMax);
-    const auto count = static_cast<int>(mine.size());
-    return Finish("all_gather", [&](MPI_Request* r) {
-      return MPI_Iallgather(mine.data(), count, MPI_BYTE, all.data(), count, MPI_BYTE,
-                            MPI_COMM_WORLD, r);
-    });
-  }
-
-  Status all_reduce(std::span<std::int64_t> values, ReduceOp op) override {
-    const MPI_Op mpi_op = op == ReduceOp::kSum ? MPI_SUM : op == ReduceOp::kMin ? MPI_MIN : MPI_MAX;
-    return Finish("all_reduce", [&](MPI_Request* r) {
-      return MPI_Iallreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()),
-                            MPI_INT64_T, mpi_op, MPI_COMM_WORLD, r);
-    });
-  }
-
-  std::unique_ptr<Work> send(std::span<const std::byte> bytes, int to, int tag) override {
-    return Transfer("send", bytes.size(), [&](std::size_t at, int n, MPI_Request* r) {
-      return MPI_Isend(bytes.data() + at, n, MPI_BYTE, to, tag, MPI_COMM_WORLD, r);
-    });
-  }
-
-  std::unique_ptr<Work> recv(std::span<std::byte> bytes, int from, int tag) override {
-    return Transfer("recv", bytes.size(), [&](std::size_t at, int n, MPI_Request* r) {
-      return MPI_Irecv(bytes.data() + at, n, MPI_BYTE, from, tag, MPI_COMM_WORLD, r);
-    });
-  }
+ protected:
+  void Wake() override { engine_.Sweep(); }
 
  private:
-  template <typename StartOne>
-  Status Finish(const char* doing, StartOne start) {
-    MpiWork work(doing);
-    work.started = MpiStatus(doing, start(&work.requests.emplace_back(MPI_REQUEST_NULL)));
-    return work.wait(timeout_);
+  MpiCollective Of(const Call& call) const {
+    return {.comm = comm_, .rank = rank(), .ranks = world_size(), .call = call};
   }
 
-  template <typename StartOne>
-  static std::unique_ptr<Work> Transfer(const char* doing, std::size_t size, StartOne start) {
-    auto work = std::make_unique<MpiWork>(doing);
-    std::size_t at = 0;
-    do {
-      const std::size_t part = std::min(size - at, kMessageMax);
-      MPI_Request* request = &work->requests.emplace_back(MPI_REQUEST_NULL);
-      work->started = MpiStatus(doing, start(at, static_cast<int>(part), request));
-      at += part;
-    } while (at < size && work->started.ok());
-    return work;
-  }
-
-  const Duration timeout_;
-  int rank_ = 0;
-  int size_ = 0;
+  MpiEngine& engine_;
+  MPI_Comm comm_;
+  const bool own_;
 };
 
 }  // namespace
@@ -174,7 +109,7 @@ Result<std::unique_ptr<MpiSession>> MpiSession::Start(int expected_size) {
   {
     const LeanStart lean;
     RETURN_IF_ERROR(MpiStatus("starting MPI",
-                              MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided)));
+                              MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided)));
   }
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   int size = 0;
@@ -189,18 +124,40 @@ Result<std::unique_ptr<MpiSession>> MpiSession::Start(int expected_size) {
                          "MPI than the launcher's?)"
                        : ": the ranks were started by more than one launcher"));
   }
-  return std::unique_ptr<MpiSession>(new MpiSession);
+  // With less, what was started moves on only while somebody waits.
+  auto engine = std::make_unique<MpiEngine>(provided >= MPI_THREAD_SERIALIZED);
+  return std::unique_ptr<MpiSession>(new MpiSession(std::move(engine)));
 }
 
+MpiSession::MpiSession(std::unique_ptr<MpiEngine> engine) : engine_(std::move(engine)) {}
+
 MpiSession::~MpiSession() {
+  engine_.reset();
   MPI_Finalize();
 }
 
 std::unique_ptr<ProcessGroup> MpiSession::World(Duration timeout) {
-  return std::make_unique<MpiGroup>(timeout);
+  MpiBackend::Ranks ranks;
+  const MpiLock lock;
+  CHECK(MPI_Comm_rank(MPI_COMM_WORLD, &ranks.rank) == MPI_SUCCESS);
+  CHECK(MPI_Comm_size(MPI_COMM_WORLD, &ranks.size) == MPI_SUCCESS);
+  auto backend = std::make_unique<MpiBackend>(*engine_, MPI_COMM_WORLD, ranks, false);
+  return std::make_unique<ProcessGroup>(std::move(backend), timeout);
+}
+
+Result<std::unique_ptr<ProcessGroup>> MpiSession::Hybrid(int node, Duration timeout) {
+  MPI_Comm comm = MPI_COMM_NULL;
+  {
+    const MpiLock lock;
+    RETURN_IF_ERROR(MpiStatus("MPI_Comm_dup", MPI_Comm_dup(MPI_COMM_WORLD, &comm)));
+  }
+  auto backend = MakeHybridBackend(*engine_, comm, node, true);
+  if (!backend.ok()) return std::move(backend).status();
+  return std::make_unique<ProcessGroup>(*std::move(backend), timeout);
 }
 
 Result<MpiSession::Place> MpiSession::FindPlace() {
+  const MpiLock lock;
   int rank = 0;
   int size = 0;
   RETURN_IF_ERROR(MpiStatus("MPI_Comm_rank", MPI_Comm_rank(MPI_COMM_WORLD, &rank)));

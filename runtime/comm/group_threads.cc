@@ -1,137 +1,245 @@
 #include "runtime/comm/group_threads.h"
 
 #include <algorithm>
+#include <condition_variable>
+#include <cstdlib>
 #include <cstring>
+#include <map>
 #include <string>
+#include <tuple>
 
 #include "runtime/base/check.h"
+#include "runtime/base/mutex.h"
+#include "runtime/comm/communication_threads.h"
+#include "runtime/comm/node_exchange_posix.h"
 
 namespace muster {
-namespace {
 
-constexpr int kCollectiveTag = -1;  // Users' tags are not negative.
-
-class Sent final : public Work {
+class ThreadsRoom {
  public:
-  Status wait(Duration) override { return {}; }
+  explicit ThreadsRoom(int world_size)
+      : world_size_(world_size),
+        bytes_(NodeExchange::Bytes(world_size)),
+        memory_(static_cast<std::byte*>(std::calloc(1, bytes_ + kAlignment))) {
+    CHECK(memory_ != nullptr);
+  }
+
+  int world_size() const { return world_size_; }
+  std::span<std::byte> memory() const {
+    const auto address = reinterpret_cast<std::uintptr_t>(memory_.get());
+    return {memory_.get() + (kAlignment - address % kAlignment) % kAlignment, bytes_};
+  }
+
+  // The one room of those who split off with the same color.
+  std::shared_ptr<ThreadsRoom> Part(const SplitPlan& plan);
+
+  struct Message {
+    DType dtype = DType::kU8;
+    std::vector<std::byte> bytes;
+  };
+  struct Address {
+    int from = 0, to = 0, tag = 0;
+    auto operator<=>(const Address&) const = default;
+  };
+  void Put(const Address& address, const ConstBuffer& buffer);
+  // Messages of one address are numbered; so are those who wait for them.
+  std::uint64_t Ticket(const Address& address);
+  bool Arrived(const Address& address, std::uint64_t ticket);
+  // Nothing: not until the deadline, or aborted.
+  std::unique_ptr<Message> Take(const Address& address, std::uint64_t ticket, TimePoint deadline,
+                                const AbortFlag& abort);
+  void Wake() { changed_.notify_all(); }
+
+ private:
+  static constexpr std::size_t kAlignment = 4096;
+  struct Box {
+    std::uint64_t put = 0;
+    std::uint64_t asked = 0;
+    std::map<std::uint64_t, Message> messages;
+  };
+  struct NewRoom {
+    std::shared_ptr<ThreadsRoom> room;
+    std::size_t expected = 0;
+  };
+  struct Free {
+    void operator()(std::byte* bytes) const { std::free(bytes); }  // From calloc.
+  };
+
+  const int world_size_;
+  const std::size_t bytes_;
+  const std::unique_ptr<std::byte, Free> memory_;
+  Mutex mutex_;
+  std::condition_variable_any changed_;
+  std::map<Address, Box> boxes_ GUARDED_BY(mutex_);
+  std::map<std::pair<std::uint64_t, std::int64_t>, NewRoom> parts_ GUARDED_BY(mutex_);
 };
+
+std::shared_ptr<ThreadsRoom> ThreadsRoom::Part(const SplitPlan& plan) {
+  MutexLock lock(mutex_);
+  const std::pair key(plan.seq, plan.color);
+  NewRoom& part = parts_[key];
+  if (part.room == nullptr) {
+    part.room = std::make_shared<ThreadsRoom>(static_cast<int>(plan.members.size()));
+    part.expected = plan.members.size();
+  }
+  std::shared_ptr<ThreadsRoom> room = part.room;
+  if (--part.expected == 0) parts_.erase(key);
+  return room;
+}
+
+void ThreadsRoom::Put(const Address& address, const ConstBuffer& buffer) {
+  Message message{.dtype = buffer.dtype, .bytes = {buffer.at(0), buffer.at(buffer.count)}};
+  {
+    MutexLock lock(mutex_);
+    Box& box = boxes_[address];
+    box.messages[box.put++] = std::move(message);
+  }
+  changed_.notify_all();
+}
+
+std::uint64_t ThreadsRoom::Ticket(const Address& address) {
+  MutexLock lock(mutex_);
+  return boxes_[address].asked++;
+}
+
+bool ThreadsRoom::Arrived(const Address& address, std::uint64_t ticket) {
+  MutexLock lock(mutex_);
+  return boxes_[address].messages.contains(ticket);
+}
+
+std::unique_ptr<ThreadsRoom::Message> ThreadsRoom::Take(const Address& address,
+                                                        std::uint64_t ticket, TimePoint deadline,
+                                                        const AbortFlag& abort) {
+  constexpr auto kLook = std::chrono::milliseconds(100);  // Wake may come just before the wait.
+  MutexLock lock(mutex_);
+  auto& messages = boxes_[address].messages;
+  auto message = messages.find(ticket);
+  while (message == messages.end()) {
+    const TimePoint now = RealClock().Now();
+    if (now >= deadline || abort.set()) return nullptr;
+    changed_.wait_until(mutex_, std::min(deadline, now + kLook));
+    message = messages.find(ticket);
+  }
+  auto taken = std::make_unique<Message>(std::move(message->second));
+  messages.erase(message);
+  return taken;
+}
+
+namespace {
 
 class Receiving final : public Work {
  public:
-  Receiving(ThreadsRendezvous& rendezvous, std::span<std::byte> bytes, int from, int to, int tag)
-      : rendezvous_(rendezvous), bytes_(bytes), from_(from), to_(to), tag_(tag) {}
+  Receiving(ThreadsRoom& room, const Call& call, int rank, const AbortFlag& abort)
+      : Work(call.seq),
+        room_(room),
+        call_(call.collective),
+        abort_(abort),
+        address_{.from = call_.root, .to = rank, .tag = call_.tag},
+        ticket_(room.Ticket(address_)) {}
+
+  bool done() override { return ended_ || abort_.set() || room_.Arrived(address_, ticket_); }
+
   Status wait(Duration timeout) override {
-    return rendezvous_.Take(from_, to_, tag_, bytes_, timeout);
+    if (ended_) return status_;
+    const auto message = room_.Take(address_, ticket_, RealClock().Now() + timeout, abort_);
+    if (message == nullptr && !abort_.set()) {
+      return Status(Code::kDeadline, Name() + ": nothing came in time");
+    }
+    ended_ = true;
+    status_ = message == nullptr ? abort_.reason() : Accept(*message);
+    return status_;
   }
 
  private:
-  ThreadsRendezvous& rendezvous_;
-  std::span<std::byte> bytes_;
-  int from_, to_, tag_;
+  std::string Name() const {
+    return "rank " + std::to_string(address_.to) + ": " + Describe(SignatureOf(call_)) + " tag " +
+           std::to_string(call_.tag);
+  }
+
+  Status Accept(const ThreadsRoom::Message& message) const {
+    if (message.dtype != call_.out.dtype || message.bytes.size() != call_.out.bytes()) {
+      Collective sent = Collective::Send(
+          {nullptr, message.bytes.size() / SizeOf(message.dtype), message.dtype}, address_.to, 0);
+      return Status(Code::kInvalid, Name() + ", but rank " + std::to_string(address_.from) + ": " +
+                                        Describe(SignatureOf(sent)));
+    }
+    if (!message.bytes.empty()) {
+      std::memcpy(call_.out.data, message.bytes.data(), message.bytes.size());
+    }
+    return {};
+  }
+
+  ThreadsRoom& room_;
+  const Collective call_;
+  const AbortFlag& abort_;
+  const ThreadsRoom::Address address_;
+  const std::uint64_t ticket_;
+  bool ended_ = false;
+  Status status_;
 };
 
-class ThreadsGroup final : public ProcessGroup {
+class ThreadsBackend final : public Backend {
  public:
-  ThreadsGroup(ThreadsRendezvous& rendezvous, int rank, Duration timeout)
-      : rendezvous_(rendezvous), rank_(rank), timeout_(timeout) {}
+  ThreadsBackend(std::shared_ptr<ThreadsRoom> room, int rank)
+      : Backend(rank, room->world_size()),
+        room_(std::move(room)),
+        exchange_(room_->memory(), rank, room_->world_size(), abort_),
+        thread_([this](const Call& call) { return exchange_.Run(call); }, abort_) {}
 
-  int rank() const override { return rank_; }
-  int world_size() const override { return rendezvous_.world_size(); }
+  const char* name() const override { return "threads"; }
+  Status Run(const Call& call) override { return thread_.Run(call); }
 
-  Status barrier() override {
-    std::byte nothing{};
-    std::vector<std::byte> all(static_cast<std::size_t>(world_size()));
-    return all_gather({&nothing, 1}, all);
-  }
-
-  Status broadcast(std::span<std::byte> bytes, int root) override {
-    if (rank_ != root) return rendezvous_.Take(root, rank_, kCollectiveTag, bytes, timeout_);
-    for (int to = 0; to < world_size(); ++to) {
-      if (to != root) rendezvous_.Put(root, to, kCollectiveTag, bytes);
+  std::unique_ptr<Work> Start(const Call& call) override {
+    const Collective& c = call.collective;
+    if (!c.IsTransfer()) return thread_.Start(call);
+    if (c.kind == Collective::Kind::kRecv) {
+      return std::make_unique<Receiving>(*room_, call, rank(), abort_);
     }
-    return {};
+    room_->Put({.from = rank(), .to = c.root, .tag = c.tag}, c.in);
+    return std::make_unique<EndedWork>(call.seq, Status());
   }
 
-  Status all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
-    CHECK(all.size() == mine.size() * static_cast<std::size_t>(world_size()));
-    for (int to = 0; to < world_size(); ++to) {
-      if (to != rank_) rendezvous_.Put(rank_, to, kCollectiveTag, mine);
+  Result<std::unique_ptr<Backend>> Split(const SplitPlan& plan) override {
+    std::unique_ptr<Backend> part;
+    if (!plan.members.empty()) {
+      part = std::make_unique<ThreadsBackend>(room_->Part(plan), plan.rank);
     }
-    for (int from = 0; from < world_size(); ++from) {
-      const auto part = all.subspan(static_cast<std::size_t>(from) * mine.size(), mine.size());
-      if (from == rank_) {
-        std::copy(mine.begin(), mine.end(), part.begin());
-      } else {
-        RETURN_IF_ERROR(rendezvous_.Take(from, rank_, kCollectiveTag, part, timeout_));
-      }
-    }
-    return {};
+    return part;
   }
 
-  Status all_reduce(std::span<std::int64_t> values, ReduceOp op) override {
-    const auto ranks = static_cast<std::size_t>(world_size());
-    std::vector<std::int64_t> all(values.size() * ranks);
-    RETURN_IF_ERROR(all_gather(std::as_bytes(values), std::as_writable_bytes(std::span(all))));
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      values[i] = all[i];
-      for (std::size_t r = 1; r < ranks; ++r) {
-        const std::int64_t other = all[r * values.size() + i];
-        if (op == ReduceOp::kSum) values[i] += other;
-        if (op == ReduceOp::kMin) values[i] = std::min(values[i], other);
-        if (op == ReduceOp::kMax) values[i] = std::max(values[i], other);
-      }
-    }
-    return {};
-  }
-
-  std::unique_ptr<Work> send(std::span<const std::byte> bytes, int to, int tag) override {
-    CHECK(tag >= 0);
-    rendezvous_.Put(rank_, to, tag, bytes);
-    return std::make_unique<Sent>();
-  }
-
-  std::unique_ptr<Work> recv(std::span<std::byte> bytes, int from, int tag) override {
-    CHECK(tag >= 0);
-    return std::make_unique<Receiving>(rendezvous_, bytes, from, rank_, tag);
+ protected:
+  void Wake() override {
+    exchange_.Wake();
+    room_->Wake();
   }
 
  private:
-  ThreadsRendezvous& rendezvous_;
-  const int rank_;
-  const Duration timeout_;
+  const std::shared_ptr<ThreadsRoom> room_;
+  NodeExchange exchange_;
+  CommunicationThread thread_;  // Last: it ends first.
 };
 
 }  // namespace
 
-void ThreadsRendezvous::Put(int from, int to, int tag, std::span<const std::byte> bytes) {
-  {
-    MutexLock lock(mutex_);
-    boxes_[{from, to, tag}].emplace_back(bytes.begin(), bytes.end());
-  }
-  arrived_.notify_all();
+ThreadsRendezvous::ThreadsRendezvous(int world_size)
+    : room_(std::make_shared<ThreadsRoom>(world_size)) {
+  CHECK(world_size > 0);
 }
 
-Status ThreadsRendezvous::Take(int from, int to, int tag, std::span<std::byte> bytes,
-                               Duration timeout) {
-  const TimePoint deadline = RealClock().Now() + timeout;
-  MutexLock lock(mutex_);
-  auto& box = boxes_[{from, to, tag}];
-  while (box.empty()) {
-    if (arrived_.wait_until(mutex_, deadline) == std::cv_status::timeout && box.empty()) {
-      return Status(Code::kDeadline, "rank " + std::to_string(to) + " heard nothing from rank " +
-                                         std::to_string(from) + " in time");
-    }
-  }
-  CHECK(box.front().size() == bytes.size());  // Both sides name the same size.
-  std::copy(box.front().begin(), box.front().end(), bytes.begin());
-  box.pop_front();
-  return {};
+ThreadsRendezvous::~ThreadsRendezvous() = default;
+
+int ThreadsRendezvous::world_size() const {
+  return room_->world_size();
 }
 
-std::unique_ptr<ProcessGroup> MakeThreadsGroup(ThreadsRendezvous& rendezvous, int rank,
-                                               Duration timeout) {
+std::unique_ptr<Backend> MakeThreadsBackend(const ThreadsRendezvous& rendezvous, int rank) {
   CHECK(rank >= 0 && rank < rendezvous.world_size());
-  return std::make_unique<ThreadsGroup>(rendezvous, rank, timeout);
+  return std::make_unique<ThreadsBackend>(rendezvous.room(), rank);
+}
+
+std::unique_ptr<ProcessGroup> MakeThreadsGroup(const ThreadsRendezvous& rendezvous, int rank,
+                                               Duration timeout) {
+  return std::make_unique<ProcessGroup>(MakeThreadsBackend(rendezvous, rank), timeout);
 }
 
 }  // namespace muster

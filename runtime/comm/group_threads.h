@@ -1,40 +1,36 @@
 // Process groups whose ranks are threads of one process: for tests and for `--threads N`.
 //
-// A Rendezvous is shared by the ranks and outlives their groups.  A wait for a peer that never
-// comes ends with kDeadline.
+// A Rendezvous is shared by the ranks and outlives their groups.  Collectives run through memory of
+// the process as those of a node do (node_exchange_posix.h); a message waits in a mailbox, so that
+// a send has ended when it is started.
 #pragma once
 
-#include <condition_variable>
-#include <deque>
-#include <map>
 #include <memory>
-#include <tuple>
-#include <vector>
 
-#include "runtime/base/mutex.h"
 #include "runtime/comm/process_group.h"
 
 namespace muster {
 
-// The mailboxes of the ranks.  Any thread.
+class ThreadsRoom;  // What the ranks of one group share.
+
+// Where the ranks of a group meet.  Any thread.
 class ThreadsRendezvous {
  public:
-  explicit ThreadsRendezvous(int world_size) : world_size_(world_size) {}
+  explicit ThreadsRendezvous(int world_size);
+  ~ThreadsRendezvous();
+  ThreadsRendezvous(const ThreadsRendezvous&) = delete;
+  ThreadsRendezvous& operator=(const ThreadsRendezvous&) = delete;
 
-  int world_size() const { return world_size_; }
-  void Put(int from, int to, int tag, std::span<const std::byte> bytes);
-  Status Take(int from, int to, int tag, std::span<std::byte> bytes, Duration timeout);
+  int world_size() const;
+  const std::shared_ptr<ThreadsRoom>& room() const { return room_; }
 
  private:
-  using Box = std::tuple<int, int, int>;  // From, to, tag.
-
-  const int world_size_;
-  Mutex mutex_;
-  std::condition_variable_any arrived_;
-  std::map<Box, std::deque<std::vector<std::byte>>> boxes_ GUARDED_BY(mutex_);
+  const std::shared_ptr<ThreadsRoom> room_;
 };
 
-std::unique_ptr<ProcessGroup> MakeThreadsGroup(ThreadsRendezvous& rendezvous, int rank,
+// Of one rank; its own thread uses it.
+std::unique_ptr<ProcessGroup> MakeThreadsGroup(const ThreadsRendezvous& rendezvous, int rank,
                                                Duration timeout = kPeerTimeout);
+std::unique_ptr<Backend> MakeThreadsBackend(const ThreadsRendezvous& rendezvous, int rank);
 
 }  // namespace muster

@@ -1,19 +1,25 @@
-// A process group: ranks that talk collectively.  The verbs are those of c10d.
+// A process group: ranks that talk collectively.  The verbs are those of c10d; collective.h has
+// their shapes.
 //
-// Every rank of the group makes the same collective calls in the same order; a send is received by
-// one recv with the same peers, tag and size.  There is no float reduction here on purpose: sums
-// of gradients run in canonical order (canonical.h) on top of send and recv.
+// Every rank of the group makes the same collective calls in the same order, blocking or started.
+// Ranks that disagree on one are told so, each with what every rank called.  A send is received by
+// one recv with the same peers and tag; another type or size is an error of the recv.
 //
-// One instance belongs to one rank and is used by one thread at a time.
+// Errors: kInvalid for arguments (this rank's call has then not happened) and for ranks that
+// disagree; kDeadline when a rank did not come in time; otherwise what the backend says.  After any
+// error of a collective but that of its arguments, and after the deadline of a blocking send or
+// recv, the group is aborted: every call ends with that error.
+//
+// One instance belongs to one rank and is used by one thread at a time; abort() by any.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
 #include <memory>
-#include <span>
+#include <string>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/result.h"
+#include "runtime/comm/backend.h"
+#include "runtime/comm/collective.h"
 
 namespace muster {
 
@@ -21,30 +27,109 @@ namespace muster {
 // launcher's to notice, much earlier; this ends the waits that nobody else would end.
 inline constexpr Duration kPeerTimeout = std::chrono::minutes(10);
 
-enum class ReduceOp { kSum, kMin, kMax };
-
-// A pending transfer.  Destroyed only after wait() returned ok; its bytes are left alone until
-// then.
+// A call that was started.  Its buffers are left alone until it has ended; to destroy the Work
+// before does not end the call.  It does not outlive its group.
 class Work {
  public:
+  explicit Work(std::uint64_t seq) : seq_(seq) {}
   virtual ~Work() = default;
+  Work(const Work&) = delete;
+  Work& operator=(const Work&) = delete;
+
+  // Whether it has ended, well or not: wait() then returns at once.
+  virtual bool done() = 0;
+  // How it ended.  kDeadline: it has not, and may be waited for again.
   virtual Status wait(Duration timeout = kPeerTimeout) = 0;
+  // The call's number in its group; collectives, and sends and recvs, count apart, from 1.
+  std::uint64_t seq() const { return seq_; }
+
+ private:
+  const std::uint64_t seq_;
+};
+
+// A call that ended before it began.
+class EndedWork final : public Work {
+ public:
+  EndedWork(std::uint64_t seq, Status status) : Work(seq), status_(std::move(status)) {}
+  bool done() override { return true; }
+  Status wait(Duration) override { return status_; }
+
+ private:
+  const Status status_;
+};
+
+// Hears of every call of a group: where a recorder hooks in.  It must not block.
+class CollectiveObserver {
+ public:
+  virtual ~CollectiveObserver() = default;
+  // On the rank's thread, when the call was checked.
+  virtual void Began(std::uint64_t seq, const Collective& call) = 0;
+  // On the thread that saw the end.
+  virtual void Ended(std::uint64_t seq, const Collective& call, const Status& status) = 0;
 };
 
 class ProcessGroup {
  public:
-  virtual ~ProcessGroup() = default;
+  // `timeout`: of blocking verbs, and of what is started.
+  explicit ProcessGroup(std::unique_ptr<Backend> backend, Duration timeout = kPeerTimeout)
+      : backend_(std::move(backend)), timeout_(timeout) {}
 
-  virtual int rank() const = 0;
-  virtual int world_size() const = 0;
+  int rank() const { return backend_->rank(); }
+  int world_size() const { return backend_->world_size(); }
+  const char* backend() const { return backend_->name(); }
 
-  virtual Status barrier() = 0;
-  virtual Status broadcast(std::span<std::byte> bytes, int root) = 0;
-  // all.size() == world_size() * mine.size(); rank r's bytes come r-th.
-  virtual Status all_gather(std::span<const std::byte> mine, std::span<std::byte> all) = 0;
-  virtual Status all_reduce(std::span<std::int64_t> values, ReduceOp op) = 0;
-  virtual std::unique_ptr<Work> send(std::span<const std::byte> bytes, int to, int tag) = 0;
-  virtual std::unique_ptr<Work> recv(std::span<std::byte> bytes, int from, int tag) = 0;
+  Status all_reduce(Buffer buffer, ReduceOp op) { return Run(Collective::AllReduce(buffer, op)); }
+  Status all_reduce(ConstBuffer in, Buffer out, ReduceOp op) {
+    return Run(Collective::AllReduce(in, out, op));
+  }
+  Status reduce_scatter(ConstBuffer in, Buffer out, ReduceOp op) {
+    return Run(Collective::ReduceScatter(in, out, op));
+  }
+  Status all_gather(ConstBuffer in, Buffer out) { return Run(Collective::AllGather(in, out)); }
+  Status broadcast(Buffer buffer, int root) { return Run(Collective::Broadcast(buffer, root)); }
+  Status reduce(ConstBuffer in, Buffer out, ReduceOp op, int root) {
+    return Run(Collective::Reduce(in, out, op, root));
+  }
+  Status all_to_all(ConstBuffer in, Buffer out) { return Run(Collective::AllToAll(in, out)); }
+  Status gather(ConstBuffer in, Buffer out, int root) {
+    return Run(Collective::Gather(in, out, root));
+  }
+  Status scatter(ConstBuffer in, Buffer out, int root) {
+    return Run(Collective::Scatter(in, out, root));
+  }
+  Status barrier() { return Run(Collective::Barrier()); }
+  Status send(ConstBuffer in, int to, int tag = 0) { return Run(Collective::Send(in, to, tag)); }
+  Status recv(Buffer out, int from, int tag = 0) { return Run(Collective::Recv(out, from, tag)); }
+
+  // Any of them without waiting.  Never null; what is wrong with the call, wait() says.  It makes
+  // progress by itself.
+  std::unique_ptr<Work> start(const Collective& call);
+
+  // Collective: the ranks of one color, ordered by (key, rank), become a group.  A negative color
+  // becomes none, and gets null.
+  Result<std::unique_ptr<ProcessGroup>> split(int color, int key);
+
+  // Ends what this rank waits for, and its later calls, with `reason`.  Any thread.
+  void abort(Status reason) { backend_->Abort(std::move(reason)); }
+
+  // Of later calls, and of groups that are split off later.
+  void set_timeout(Duration timeout) { timeout_ = timeout; }
+
+  // Outlives the group; null: nobody.  Groups that are split off do not inherit it.
+  void observe(CollectiveObserver* observer) { observer_ = observer; }
+
+  // Collective calls so far.
+  std::uint64_t seq() const { return collectives_; }
+
+ private:
+  Status Admit(const Collective& collective, Call* call);
+  Status Run(const Collective& collective);
+
+  const std::unique_ptr<Backend> backend_;
+  Duration timeout_;
+  CollectiveObserver* observer_ = nullptr;
+  std::uint64_t collectives_ = 0;
+  std::uint64_t transfers_ = 0;
 };
 
 }  // namespace muster

@@ -7,6 +7,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/text.h"
+#include "runtime/comm/mpi_lock_threads.h"
 
 namespace muster {
 
@@ -17,18 +18,21 @@ struct MpiMemory::Windows {
 };
 
 MpiMemory::MpiMemory(Place place) : windows_(std::make_unique<Windows>()) {
+  const MpiLock lock;
   CHECK(MPI_Comm_split(MPI_COMM_WORLD, place.node, place.local_rank, &windows_->node) ==
         MPI_SUCCESS);
   windows_->local_rank = place.local_rank;
 }
 
 MpiMemory::~MpiMemory() {
+  const MpiLock lock;
   for (MPI_Win& window : windows_->all) MPI_Win_free(&window);
   MPI_Comm_free(&windows_->node);
 }
 
 Result<Memory::Region> MpiMemory::Get(const std::string& name, std::size_t bytes) {
   constexpr std::size_t kPage = 4096;
+  const MpiLock lock;
   // The first rank's part is everything; one page more, since MPI promises no alignment.
   const bool first = windows_->local_rank == 0;
   MPI_Win window = MPI_WIN_NULL;

@@ -13,8 +13,12 @@ namespace {
 constexpr std::size_t kFlights = 8;  // Bounds the memory for what other nodes send.
 constexpr std::size_t kPartsPerBucket = 64;
 
-std::span<std::byte> Bytes(float* values, std::size_t n) {
-  return std::as_writable_bytes(std::span(values, n));
+Collective Receive(float* values, std::size_t n, int from, int tag) {
+  return Collective::Recv(Buffer(values, n, DType::kF32), from, tag);
+}
+
+Collective Send(const float* values, std::size_t n, int to, int tag) {
+  return Collective::Send(ConstBuffer(values, n, DType::kF32), to, tag);
 }
 
 }  // namespace
@@ -81,17 +85,17 @@ GradientReducer::Flight GradientReducer::Depart(std::size_t bucket) {
   for (const Source& source : sources_) {
     if (source.node == me) continue;
     auto& into = flight.received.emplace_back(mine);
-    flight.works.push_back(group_.recv(Bytes(into.data(), mine),
-                                       topology_.RankAt(source.node, topology_.local_rank()),
-                                       Tag(bucket, source.subtree)));
+    const int peer = topology_.RankAt(source.node, topology_.local_rank());
+    flight.works.push_back(
+        group_.start(Receive(into.data(), mine, peer, Tag(bucket, source.subtree))));
   }
   for (std::uint32_t node = 0; node < topology_.nodes(); ++node) {
     if (node == me) continue;
     const Range piece = PieceOf(bucket, node);
     for (std::size_t i = 0; i < node_subtrees_.size(); ++i) {
-      flight.works.push_back(group_.send(Bytes(node_subtrees_[i] + piece.begin, piece.size()),
-                                         topology_.RankAt(node, topology_.local_rank()),
-                                         Tag(bucket, i)));
+      flight.works.push_back(
+          group_.start(Send(node_subtrees_[i] + piece.begin, piece.size(),
+                            topology_.RankAt(node, topology_.local_rank()), Tag(bucket, i))));
     }
   }
   return flight;
@@ -126,8 +130,8 @@ Status GradientReducer::HandRound(std::size_t bucket) {
     if (node == topology_.node()) continue;
     const int peer = topology_.RankAt(node, topology_.local_rank());
     const Range theirs = PieceOf(bucket, node);
-    works.push_back(group_.recv(Bytes(result_ + theirs.begin, theirs.size()), peer, tag));
-    works.push_back(group_.send(Bytes(result_ + mine.begin, mine.size()), peer, tag));
+    works.push_back(group_.start(Receive(result_ + theirs.begin, theirs.size(), peer, tag)));
+    works.push_back(group_.start(Send(result_ + mine.begin, mine.size(), peer, tag)));
   }
   for (const auto& work : works) RETURN_IF_ERROR(work->wait());
   return {};

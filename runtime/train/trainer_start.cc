@@ -140,7 +140,7 @@ Status Trainer::AgreeOnStep(const Status& restored) {
   const auto step = static_cast<std::int64_t>(word.step);
   std::int64_t most[] = {restored.ok() ? -1 : rank, leader() ? step : kNothing,
                          leader() ? -step : kNothing};
-  RETURN_IF_ERROR(parts_.group.all_reduce(most, ReduceOp::kMax));
+  RETURN_IF_ERROR(parts_.group.all_reduce(std::span(most), ReduceOp::kMax));
   RETURN_IF_ERROR(restored);
   if (most[0] >= 0) return CouldNotStart(most[0]);
   if (most[1] != -most[2]) {
@@ -160,12 +160,13 @@ Status Trainer::RestoreFromMemory(std::uint32_t source, std::uint64_t step) {
   std::vector<std::unique_ptr<Work>> works;
   const auto move = [&](std::span<std::byte> bytes, int tag) {
     if (!sends) {
-      works.push_back(parts_.group.recv(bytes, topology_.RankAt(source, 0), tag));
+      works.push_back(
+          parts_.group.start(Collective::Recv(bytes, topology_.RankAt(source, 0), tag)));
       return;
     }
     for (std::uint32_t node = 0; node < topology_.nodes(); ++node) {
       if (node == source) continue;
-      works.push_back(parts_.group.send(bytes, topology_.RankAt(node, 0), tag));
+      works.push_back(parts_.group.start(Collective::Send(bytes, topology_.RankAt(node, 0), tag)));
     }
   };
   double ema = header.loss_ema;

@@ -8,6 +8,7 @@ const std::vector<Pardon>& Pardons() {
       {"runtime/base/check.h", "ban", "abort(", "CHECK is where our own bugs end"},
       {"runtime/base/mutex.h", "world", "threads", "the one annotated wrapper, for rim files only"},
       {"runtime/base/link.h", "size", "lines", "one message after another, read as a table"},
+      {"runtime/comm/process_group.h", "ban", "abort(", "the field's word for ending a group"},
       {"examples/c_mpi/hello_mpi.c", "world", "<time.h>", "plain C; MPI_Wtime has its own origin"},
       {"examples/c_mpi/hello_mpi.c", "ban", "clock_gettime(", "plain C, it has no Clock of ours"},
   };

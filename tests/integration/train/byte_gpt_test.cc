@@ -51,15 +51,6 @@ class ByteGpt : public CleanTest {
   }
 };
 
-TEST_F(ByteGpt, TheMpiGroupKeepsThePromisesOfEveryGroup) {
-  const ProgramEnd end =
-      RunProgram({"mpirun", "--allow-run-as-root", "--oversubscribe", "-np", "3", CONFORMANCE});
-  EXPECT_EQ(end.exit_code, 0);
-  EXPECT_NE(end.output.find("rank 2 of 3: node 0, local rank 2, 0 broken"), std::string::npos)
-      << end.output;
-  EXPECT_EQ(end.output.find("broken: "), std::string::npos) << end.output;
-}
-
 TEST_F(ByteGpt, StartsAtLn256AndIsBelow2Point9After120Steps) {
   const ProgramEnd end = Alone({"--steps", "120"});
   ASSERT_EQ(end.exit_code, 0) << end.output;

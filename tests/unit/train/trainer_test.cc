@@ -129,38 +129,30 @@ class FakeSink final : public CheckpointSink {
   std::vector<link::Saved> saved_;
 };
 
-// A group whose receives fail once `steps` steps are completed, as if the rank were killed in the
+// A backend whose receives fail once `steps` steps are completed, as if the rank were killed in the
 // middle of the next one.
-class DyingGroup final : public ProcessGroup {
+class DyingBackend final : public Backend {
  public:
-  DyingGroup(ProcessGroup& group, const Quiet& host, std::uint64_t steps)
-      : group_(group), host_(host), steps_(steps) {}
+  DyingBackend(std::unique_ptr<Backend> backend, const Quiet& host, std::uint64_t steps)
+      : Backend(backend->rank(), backend->world_size()),
+        backend_(std::move(backend)),
+        host_(host),
+        steps_(steps) {}
 
-  int rank() const override { return group_.rank(); }
-  int world_size() const override { return group_.world_size(); }
-  Status barrier() override { return group_.barrier(); }
-  Status broadcast(std::span<std::byte> bytes, int root) override {
-    return group_.broadcast(bytes, root);
+  const char* name() const override { return "dying"; }
+  Status Run(const Call& call) override { return backend_->Run(call); }
+  std::unique_ptr<Work> Start(const Call& call) override {
+    if (call.collective.kind != Collective::Kind::kRecv || host_.seen < steps_) {
+      return backend_->Start(call);
+    }
+    return std::make_unique<EndedWork>(call.seq, Status(Code::kUnavailable, "killed"));
   }
-  Status all_gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
-    return group_.all_gather(mine, all);
-  }
-  Status all_reduce(std::span<std::int64_t> values, ReduceOp op) override {
-    return group_.all_reduce(values, op);
-  }
-  std::unique_ptr<Work> send(std::span<const std::byte> bytes, int to, int tag) override {
-    return group_.send(bytes, to, tag);
-  }
-  std::unique_ptr<Work> recv(std::span<std::byte> bytes, int from, int tag) override {
-    if (host_.seen < steps_) return group_.recv(bytes, from, tag);
-    return std::make_unique<Dead>();
+  Result<std::unique_ptr<Backend>> Split(const SplitPlan& plan) override {
+    return backend_->Split(plan);
   }
 
  private:
-  struct Dead final : Work {
-    Status wait(Duration) override { return Status(Code::kUnavailable, "killed"); }
-  };
-  ProcessGroup& group_;
+  const std::unique_ptr<Backend> backend_;
   const Quiet& host_;
   const std::uint64_t steps_;
 };
@@ -233,9 +225,11 @@ struct Cluster {
     host.stop_at = rank == nodes * per_node - 1 ? stop_at : 0;
     const bool somebody_dies = dying_rank >= 0;
     const Duration patience = somebody_dies ? std::chrono::seconds(1) : kPeerTimeout;
-    const auto living = MakeThreadsGroup(rendezvous, rank, patience);
-    DyingGroup dying(*living, host, dies_after);
-    ProcessGroup& group = rank == dying_rank ? static_cast<ProcessGroup&>(dying) : *living;
+    std::unique_ptr<Backend> backend = MakeThreadsBackend(rendezvous, rank);
+    if (rank == dying_rank) {
+      backend = std::make_unique<DyingBackend>(std::move(backend), host, dies_after);
+    }
+    ProcessGroup group(std::move(backend), patience);
     NoMemory none;
     Memory& of_node = rank == rank_without_memory
                           ? static_cast<Memory&>(none)
