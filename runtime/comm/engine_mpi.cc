@@ -107,7 +107,7 @@ constexpr std::uint64_t kSeqs = 1U << 14U;
 constexpr int kCheckChannel = 0;
 constexpr int kNamesChannel = 1;
 constexpr int kFirstPartChannel = 2;
-constexpr std::size_t kPartsAtOnce = 4;
+constexpr std::size_t kPartsAtOnce = 8;
 
 int TagOf(std::uint64_t seq, int channel) {
   return 2 * (static_cast<int>(seq % kSeqs) * kChannels + channel) + 1;
@@ -118,7 +118,7 @@ class CollectiveTask final : public MpiTask {
   CollectiveTask(const MpiCollective& what, AbortFlag& abort)
       : MpiTask(abort),
         what_(what),
-        plan_(what.call.collective, what.rank, what.ranks),
+        plan_(what.call.collective, what.rank, what.ranks, what.part_bytes),
         parts_(plan_.parts()) {
     if (!what_.check) return;
     range_.least = range_.most = Hash(SignatureOf(what_.call.collective));

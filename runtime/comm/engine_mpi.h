@@ -99,6 +99,7 @@ struct MpiCollective {
   int ranks = 1;
   Call call;
   bool check = true;  // That all ranks make the same call, beside it.
+  std::size_t part_bytes = CallPlan::kPartBytes;
 };
 // An error sets `abort`.
 std::shared_ptr<MpiTask> MakeTask(const MpiCollective& collective, AbortFlag& abort);

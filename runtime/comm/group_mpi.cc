@@ -52,6 +52,8 @@ class MpiBackend final : public Backend {
   MpiBackend(MpiEngine& engine, MPI_Comm comm, Ranks ranks, bool own)
       : Backend(ranks.rank, ranks.size), engine_(engine), comm_(comm), own_(own) {}
 
+  MpiBackend(const MpiBackend&) = delete;
+  MpiBackend& operator=(const MpiBackend&) = delete;
   ~MpiBackend() override {
     const bool whole = !aborted().set();
     Abort(Status(Code::kAborted, "the group was closed before the call had ended"));

@@ -101,13 +101,17 @@ class LaneBridge final : public NodeBridge {
 
  private:
   static constexpr std::size_t kDepth = 8;
+  // Below Open MPI's eager limit over TCP: a longer message asks for leave first, and both its
+  // question and the answer stand in line behind the bytes that are on their way.
+  static constexpr std::size_t kMessageBytes = std::size_t{48} << 10U;
 
   std::shared_ptr<MpiTask> Begin(const Collective& collective) {
     const auto task = MakeTask({.comm = places_.lane,
                                 .rank = places_.node,
                                 .ranks = static_cast<int>(places_.ranks.size()),
                                 .call = {.collective = collective, .seq = ++seq_},
-                                .check = false},
+                                .check = false,
+                                .part_bytes = kMessageBytes},
                                abort_);
     engine_.Begin(task);
     return task;
@@ -132,6 +136,8 @@ class HybridBackend final : public Backend {
   }
 
   ~HybridBackend() override;
+  HybridBackend(const HybridBackend&) = delete;
+  HybridBackend& operator=(const HybridBackend&) = delete;
 
   // Collective.
   Status ShareMemory();

@@ -11,7 +11,7 @@ namespace {
 constexpr std::size_t kChunk = 1024;  // Elements: what is between inputs stays in the first cache.
 
 template <typename T>
-using Kernel = void (*)(T* out, const T* left, const T* right, std::size_t n);
+using Kernel = kernels::Kernel<T>*;
 
 template <typename T>
 void Combine(const Kernel<T> (&by_op)[5], ReduceOp op, void* out, const void* left,

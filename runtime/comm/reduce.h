@@ -40,17 +40,14 @@ struct Reduction {
 // The loops below, compiled for each vector width; the results do not depend on it.
 namespace kernels {
 
-#define MUSTER_DECLARE_KERNELS(name, T)                                 \
-  void Sum##name(T* out, const T* left, const T* right, std::size_t n); \
-  void Min##name(T* out, const T* left, const T* right, std::size_t n); \
-  void Max##name(T* out, const T* left, const T* right, std::size_t n); \
-  void Prod##name(T* out, const T* left, const T* right, std::size_t n);
-MUSTER_DECLARE_KERNELS(F32, float)
-MUSTER_DECLARE_KERNELS(F64, double)
-MUSTER_DECLARE_KERNELS(I32, std::int32_t)
-MUSTER_DECLARE_KERNELS(I64, std::int64_t)
-MUSTER_DECLARE_KERNELS(U8, std::uint8_t)
-#undef MUSTER_DECLARE_KERNELS
+template <typename T>
+using Kernel = void(T* out, const T* left, const T* right, std::size_t n);
+
+Kernel<float> SumF32, MinF32, MaxF32, ProdF32;
+Kernel<double> SumF64, MinF64, MaxF64, ProdF64;
+Kernel<std::int32_t> SumI32, MinI32, MaxI32, ProdI32;
+Kernel<std::int64_t> SumI64, MinI64, MaxI64, ProdI64;
+Kernel<std::uint8_t> SumU8, MinU8, MaxU8, ProdU8;
 
 void DivideF32(float* values, float by, std::size_t n);
 void DivideF64(double* values, double by, std::size_t n);

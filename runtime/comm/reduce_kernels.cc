@@ -5,6 +5,8 @@
 
 namespace muster::kernels {
 
+// NOLINTBEGIN(bugprone-macro-parentheses): types take none.
+
 // Equal pointers are fine: no element is read after it was written.
 #define MUSTER_KERNEL(name, T, expression)                                        \
   MUSTER_CLONES void name(T* out, const T* left, const T* right, std::size_t n) { \
@@ -40,6 +42,8 @@ MUSTER_KERNEL(SumU8, std::uint8_t, MUSTER_WRAP(std::uint8_t, std::uint32_t, +))
 MUSTER_KERNEL(MinU8, std::uint8_t, b < a ? b : a)
 MUSTER_KERNEL(MaxU8, std::uint8_t, b > a ? b : a)
 MUSTER_KERNEL(ProdU8, std::uint8_t, MUSTER_WRAP(std::uint8_t, std::uint32_t, *))
+
+// NOLINTEND(bugprone-macro-parentheses): the rest has no macros.
 
 MUSTER_CLONES void DivideF32(float* values, float by, std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) values[i] /= by;

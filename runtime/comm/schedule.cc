@@ -11,7 +11,6 @@ namespace {
 
 using Kind = Collective::Kind;
 
-constexpr std::size_t kPartBytes = std::size_t{4} << 20U;
 constexpr std::size_t kShortBytes = std::size_t{16} << 10U;
 constexpr std::size_t kLine = 64;
 
@@ -26,22 +25,22 @@ std::byte* Schedule::Scratch(std::size_t bytes) {
   return scratch.emplace_back(new std::byte[std::max<std::size_t>(1, bytes)]).get();
 }
 
-CallPlan::CallPlan(const Collective& call, int rank, int ranks)
+CallPlan::CallPlan(const Collective& call, int rank, int ranks, std::size_t part_bytes)
     : call_(call),
       rank_(rank),
       ranks_(ranks),
       size_(SizeOf(SignatureOf(call).dtype)),
       count_(call.kind == Kind::kAllToAll
                  ? call.in.count / static_cast<std::size_t>(ranks)
-                 : (call.kind == Kind::kBarrier ? 0 : SignatureOf(call).count)) {}
+                 : (call.kind == Kind::kBarrier ? 0 : SignatureOf(call).count)),
+      each_(part_bytes / size_) {}
 
 std::size_t CallPlan::parts() const {
-  return (count_ * size_ + kPartBytes - 1) / kPartBytes;
+  return (count_ + each_ - 1) / each_;
 }
 
 Schedule CallPlan::Part(std::size_t number) const {
-  const std::size_t each = kPartBytes / size_;
-  const Range part{.begin = number * each, .size = std::min(each, count_ - number * each)};
+  const Range part{.begin = number * each_, .size = std::min(each_, count_ - number * each_)};
   Schedule schedule;
   switch (call_.kind) {
     case Kind::kAllReduce:

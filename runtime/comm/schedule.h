@@ -39,7 +39,10 @@ struct Schedule {
 // A long call is made of parts that may run side by side.
 class CallPlan {
  public:
-  CallPlan(const Collective& call, int rank, int ranks);
+  static constexpr std::size_t kPartBytes = std::size_t{4} << 20U;
+
+  // `part_bytes`: at most so much goes from one rank to another in a part, whole elements.
+  CallPlan(const Collective& call, int rank, int ranks, std::size_t part_bytes = kPartBytes);
 
   std::size_t parts() const;
   Schedule Part(std::size_t part) const;
@@ -68,6 +71,7 @@ class CallPlan {
   const int rank_, ranks_;
   const std::size_t size_;   // Bytes of an element.
   const std::size_t count_;  // Elements of the smaller side.
+  const std::size_t each_;   // Elements of a part.
 };
 
 // The smallest and the largest hash of all ranks: 16 bytes a round, log2(ranks) rounds.

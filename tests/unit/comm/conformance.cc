@@ -116,7 +116,9 @@ void ExpectOk(const Status& status, const std::string& doing, Complaints& compla
 std::vector<std::byte> Message(std::size_t size, int from, int number) {
   std::vector<std::byte> bytes(size);
   for (std::size_t i = 0; i < size; ++i) {
-    bytes[i] = static_cast<std::byte>(static_cast<std::size_t>(31 * from + 7 * number) + i);
+    bytes[i] =
+        static_cast<std::byte>(31U * static_cast<unsigned>(from) +
+                               7U * static_cast<unsigned>(number) + static_cast<unsigned>(i));
   }
   return bytes;
 }
@@ -148,7 +150,7 @@ void CheckTransfers(ProcessGroup& group, Complaints& complaints) {
             group.start(Collective::Send(out[static_cast<std::size_t>(number)], peer, 5)));
       }
     }
-    in.reserve(static_cast<std::size_t>(group.world_size() * kMessages));
+    in.reserve(static_cast<std::size_t>(group.world_size()) * kMessages);
     for (int peer = 0; peer < group.world_size(); ++peer) {
       for (int number = 0; peer != group.rank() && number < kMessages; ++number) {
         works.push_back(group.start(Collective::Recv(in.emplace_back(bytes), peer, 5)));
@@ -186,7 +188,8 @@ void CheckStarted(ProcessGroup& group, Complaints& complaints) {
     ExpectOk(works[i]->wait(), "a started all_reduce", complaints);
     Expect(works[i]->done(), "what was waited for is done", complaints);
     Expect(i == 0 || works[i]->seq() == works[i - 1]->seq() + 1, "calls are numbered", complaints);
-    const float expected = static_cast<float>(ranks * (ranks + 1) / 2) * static_cast<float>(i);
+    const int ones = ranks * (ranks + 1) / 2;
+    const float expected = static_cast<float>(ones) * static_cast<float>(i);
     Expect(sums[i].front() == expected && sums[i].back() == expected,
            "started calls end with the same as blocking ones", complaints);
   }

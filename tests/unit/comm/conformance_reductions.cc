@@ -165,12 +165,13 @@ void CheckAllReduce(ProcessGroup& group, const GroupShape& shape, const Case& c,
   auto in_place = all.input(group.rank());
   ExpectOk(group.all_reduce(Buffer(in_place.data(), c.count, c.dtype), c.op), name, complaints);
   Expect(SameBytes(all.bytes(), in_place.data()), name + " in place", complaints);
-  const auto in = all.input(group.rank());
+  const auto& brought = all.input(group.rank());
+  const std::vector<std::byte> in(brought.begin(), brought.end());
   std::vector<std::byte> out(in.size() + 1, std::byte{0x5A});
   ExpectOk(group.all_reduce({in.data(), c.count, c.dtype}, {out.data(), c.count, c.dtype}, c.op),
            name, complaints);
   Expect(SameBytes(all.bytes(), out.data()), name, complaints);
-  Expect(in == all.input(group.rank()), name + " leaves its input", complaints);
+  Expect(in == brought, name + " leaves its input", complaints);
   Expect(out.back() == std::byte{0x5A}, name + " stays in its output", complaints);
 }
 
@@ -215,7 +216,7 @@ double ValueOf(DType dtype, std::uint16_t bits) {
   const int mantissa_bits = dtype == DType::kF16 ? 10 : 7;
   const int exponent_most = dtype == DType::kF16 ? 31 : 255;
   const int bias = dtype == DType::kF16 ? 15 : 127;
-  const int exponent = (bits & 0x7FFFU) >> mantissa_bits;
+  const int exponent = static_cast<int>((bits & 0x7FFFU) >> mantissa_bits);
   const double mantissa = bits & ((1U << mantissa_bits) - 1);
   if (exponent == exponent_most) {
     return mantissa == 0 ? sign * std::numeric_limits<double>::infinity()
