@@ -53,6 +53,7 @@ class Agent {
     for (const int signal_number : {SIGTERM, SIGINT, SIGCHLD}) sigaddset(&ours, signal_number);
     // Before any other thread is: they inherit the mask.
     pthread_sigmask(SIG_BLOCK, &ours, nullptr);
+    signal(SIGPIPE, SIG_IGN);  // A rank may close its stdin.
     signals_.Reset(signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!signals_.valid()) return ErrnoStatus("signalfd", errno);
     // What a dead job daemon leaves becomes ours to reap.

@@ -2,9 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
@@ -22,50 +20,6 @@ constexpr std::size_t kPieceMost = 64 << 10;
 
 ExecSaid Failure(const std::string& why) {
   return {.exit = 126, .failure = why};
-}
-
-Result<UniqueFd> Connect(const ExecDoorPlace& door) {
-  sockaddr_un address{.sun_family = AF_UNIX};
-  if (door.socket.size() >= sizeof address.sun_path) return Status(Code::kInvalid, "too long");
-  std::memcpy(address.sun_path, door.socket.data(), door.socket.size());
-  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!fd.valid() ||
-      connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    return ErrnoStatus("reach the job daemon", errno);
-  }
-  ucred peer{};
-  socklen_t size = sizeof peer;
-  if (getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid != door.uid) {
-    return Status(Code::kDenied, "somebody else is in the job daemon's place");
-  }
-  return fd;
-}
-
-Status Ask(int fd, const ExecAsked& asked, const std::array<int, 2>& outputs) {
-  std::array<char, 1> byte{};
-  iovec part = {.iov_base = byte.data(), .iov_len = byte.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof outputs)> control{};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof outputs);
-  std::memcpy(CMSG_DATA(header), outputs.data(), sizeof outputs);
-  if (sendmsg(fd, &message, MSG_NOSIGNAL) != 1) return ErrnoStatus("ask the job daemon", errno);
-  const std::string body = EncodeWire(asked);
-  const auto size = static_cast<std::uint32_t>(body.size());
-  std::string frame(reinterpret_cast<const char*>(&size), sizeof size);
-  frame += body;
-  for (std::size_t at = 0; at < frame.size();) {
-    const ssize_t n = send(fd, frame.data() + at, frame.size() - at, MSG_NOSIGNAL);
-    if (n < 0 && errno != EINTR) return ErrnoStatus("ask the job daemon", errno);
-    if (n > 0) at += static_cast<std::size_t>(n);
-  }
-  return {};
 }
 
 // One program's two pipes and its daemon's word, until all was read.
@@ -130,22 +84,16 @@ class Reading {
 
 }  // namespace
 
-StopFlag::StopFlag() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
-
-void StopFlag::Set() const {
-  if (eventfd_write(fd_.get(), 1) != 0) return;  // It is set already.
-}
-
 ExecSaid RunBesideRank(const ExecDoorPlace& door, const ExecAsked& asked, int stop,
                        const std::function<bool(bool is_stderr, std::string_view)>& output) {
-  Result<UniqueFd> daemon = Connect(door);
+  Result<UniqueFd> daemon = KnockAt(door);
   if (!daemon.ok()) return Failure(daemon.status().message());
   std::array<int, 2> out{}, err{};
   if (pipe2(out.data(), O_CLOEXEC) != 0) return Failure(std::strerror(errno));
   UniqueFd out_read(out[0]), out_write(out[1]);
   if (pipe2(err.data(), O_CLOEXEC) != 0) return Failure(std::strerror(errno));
   UniqueFd err_read(err[0]), err_write(err[1]);
-  if (Status told = Ask(daemon->get(), asked, {out_write.get(), err_write.get()}); !told.ok()) {
+  if (Status told = AskAt(daemon->get(), asked, {out_write.get(), err_write.get()}); !told.ok()) {
     return Failure(told.message());
   }
   out_write.Reset();

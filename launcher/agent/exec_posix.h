@@ -6,33 +6,17 @@
 #include <string>
 #include <string_view>
 
+#include "launcher/agent/exec_door_posix.h"
 #include "runtime/base/exec.h"
-#include "runtime/base/file_posix.h"
 #include "runtime/base/result.h"
 
 namespace muster {
 
-// What the coordinator wants to be run.
+// What the coordinator wants to be run, or (`asked.input`) to write to.
 struct ExecWish {
   std::uint64_t id = 0;
   JobId job = 0;
   ExecAsked asked;
-};
-
-struct ExecDoorPlace {
-  std::string socket;
-  std::uint32_t uid = 0;  // Whose the job daemon is.
-};
-
-// Tells a thread that waits in poll(2) to stop.  Any thread.
-class StopFlag {
- public:
-  StopFlag();
-  void Set() const;
-  int fd() const { return fd_.get(); }  // Readable once it is set.
-
- private:
-  UniqueFd fd_;
 };
 
 // Runs it to its end; `output` may take its time, and the program waits when it does.  When `stop`

@@ -1,5 +1,7 @@
 #include "launcher/agent/exec_push_grpc.h"
 
+#include "launcher/agent/input_pull_grpc.h"
+
 namespace muster {
 
 ExecPush::ExecPush(std::shared_ptr<v1::AgentLink::Stub> stub, ExecWish wish,
@@ -44,16 +46,18 @@ void ExecPush::Main() {
   done_ = true;
 }
 
-void ExecPushes::Start(const std::shared_ptr<v1::AgentLink::Stub>& stub, const ExecWish& wish,
-                       const Result<ExecDoorPlace>& door) {
+void DoorErrands::Start(const std::shared_ptr<v1::AgentLink::Stub>& stub, const ExecWish& wish,
+                        const Result<ExecDoorPlace>& door) {
   const MutexLock lock(mutex_);
-  pushes_.remove_if([](const auto& push) { return push->done(); });
-  if (pushes_.size() < kMost) pushes_.push_back(std::make_unique<ExecPush>(stub, wish, door));
+  errands_.remove_if([](const auto& errand) { return errand->done(); });
+  if (errands_.size() >= kMost) return;
+  if (wish.asked.input) errands_.push_back(std::make_unique<InputPull>(stub, wish, door));
+  if (!wish.asked.input) errands_.push_back(std::make_unique<ExecPush>(stub, wish, door));
 }
 
-void ExecPushes::EndAll() {
+void DoorErrands::EndAll() {
   const MutexLock lock(mutex_);
-  pushes_.clear();
+  errands_.clear();
 }
 
 }  // namespace muster

@@ -10,21 +10,22 @@
 #include <memory>
 #include <thread>
 
+#include "launcher/agent/door_errand.h"
 #include "launcher/agent/exec_posix.h"
 #include "muster/v1/agent.grpc.pb.h"
 #include "runtime/base/mutex.h"
 
 namespace muster {
 
-class ExecPush {
+class ExecPush final : public DoorErrand {
  public:
   // Begins at once.
   ExecPush(std::shared_ptr<v1::AgentLink::Stub> stub, ExecWish wish, Result<ExecDoorPlace> door);
-  ~ExecPush();  // Ends it.
+  ~ExecPush() override;  // Ends it.
   ExecPush(const ExecPush&) = delete;
   ExecPush& operator=(const ExecPush&) = delete;
 
-  bool done() const { return done_; }  // Any thread.
+  bool done() const override { return done_; }
 
  private:
   void Main();
@@ -38,18 +39,18 @@ class ExecPush {
   std::jthread thread_;
 };
 
-// Those of one session.  Any thread.
-class ExecPushes {
+// Those of one session, and its InputPulls.  Any thread.
+class DoorErrands {
  public:
   void Start(const std::shared_ptr<v1::AgentLink::Stub>& stub, const ExecWish& wish,
              const Result<ExecDoorPlace>& door);
   void EndAll();
 
  private:
-  static constexpr std::size_t kMost = 64;
+  static constexpr std::size_t kMost = 256;
 
   Mutex mutex_;
-  std::list<std::unique_ptr<ExecPush>> pushes_ GUARDED_BY(mutex_);
+  std::list<std::unique_ptr<DoorErrand>> errands_ GUARDED_BY(mutex_);
 };
 
 }  // namespace muster

@@ -77,7 +77,7 @@ class AgentSession::Link {
 
   void RunExec(const ExecWish& wish, const Result<ExecDoorPlace>& door) {
     const MutexLock lock(mutex_);
-    if (stream_ != nullptr) execs_.Start(stub_, wish, door);
+    if (stream_ != nullptr) errands_.Start(stub_, wish, door);
   }
 
  private:
@@ -155,7 +155,7 @@ class AgentSession::Link {
   std::shared_ptr<v1::AgentLink::Stub> stub_ GUARDED_BY(mutex_);
   std::map<std::uint64_t, std::unique_ptr<LogPush>> pushes_ GUARDED_BY(mutex_);
   std::set<std::uint64_t> finished_pushes_ GUARDED_BY(mutex_);
-  ExecPushes execs_;
+  DoorErrands errands_;
 
   std::jthread thread_;
 };
@@ -249,7 +249,7 @@ void AgentSession::Link::TendWhileOpen(Stream& stream) {
 }
 
 void AgentSession::Link::EndPushes() {
-  execs_.EndAll();
+  errands_.EndAll();
   mutex_.lock();
   for (const auto& [want, push] : pushes_) push->Abandon();
   for (Reap(); !pushes_.empty(); Reap()) {
@@ -278,6 +278,11 @@ void AgentSession::Link::Heard(const v1::CoordinatorMessage& message) {
     case v1::CoordinatorMessage::kExecWanted: {
       const MutexLock lock(callbacks_);
       if (config_.exec) config_.exec(FromProto(message.exec_wanted()));
+      break;
+    }
+    case v1::CoordinatorMessage::kInputWanted: {
+      const MutexLock lock(callbacks_);
+      if (config_.exec) config_.exec(FromProto(message.input_wanted()));
       break;
     }
     case v1::CoordinatorMessage::kLogEnough: {

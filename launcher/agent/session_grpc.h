@@ -58,8 +58,8 @@ class AgentSession {
   // A status before Register() is dropped, since Register() is about to say it, and newer.
   void Send(const Report& report);
 
-  // Runs it at the job daemon behind `door` and tells the coordinator; on threads of its own, until
-  // the program ends, nobody waits for it any more, or the stream breaks.
+  // Runs it (or carries the input) at the job daemon behind `door` and tells the coordinator; on
+  // threads of its own, until that ends, nobody waits for it any more, or the stream breaks.
   void RunExec(const ExecWish& wish, const Result<ExecDoorPlace>& door);
 
  private:

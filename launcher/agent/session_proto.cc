@@ -48,4 +48,10 @@ ExecWish FromProto(const v1::ExecWanted& message) {
                     .argv = {message.argv().begin(), message.argv().end()}}};
 }
 
+ExecWish FromProto(const v1::InputWanted& message) {
+  return {.id = message.id(),
+          .job = message.job(),
+          .asked = {.attempt = message.attempt(), .argv = {}, .input = true}};
+}
+
 }  // namespace muster

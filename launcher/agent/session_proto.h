@@ -11,5 +11,6 @@ namespace muster {
 v1::AgentMessage ToProto(const Registration& registration);
 LogWish FromProto(const v1::LogWanted& message);
 ExecWish FromProto(const v1::ExecWanted& message);
+ExecWish FromProto(const v1::InputWanted& message);
 
 }  // namespace muster

@@ -111,6 +111,15 @@ void SessionStream::WantExec(const ExecWant& want) {
   Queue(std::move(message));
 }
 
+void SessionStream::WantInput(const InputWant& want) {
+  v1::CoordinatorMessage message;
+  v1::InputWanted& wanted = *message.mutable_input_wanted();
+  wanted.set_id(want.id);
+  wanted.set_job(want.job);
+  wanted.set_attempt(want.attempt);
+  Queue(std::move(message));
+}
+
 bool SessionStream::Next(v1::CoordinatorMessage* out) {
   if (out_.empty()) return false;
   *out = std::move(out_.front());
@@ -184,9 +193,9 @@ void PushStream::OnDone() {
 
 // ---- the service --------------------------------------------------------------------------------
 
-AgentService::AgentService(const CoordinatorConfig& config, Loop& loop, LogRelays& relays,
-                           ExecRelays& execs, std::uint64_t life)
-    : loop_(loop), relays_(relays), execs_(execs) {
+AgentService::AgentService(const CoordinatorConfig& config, Loop& loop, CallRelays& relays,
+                           std::uint64_t life)
+    : loop_(loop), relays_(relays) {
   const auto ms = [](Duration duration) {
     return static_cast<std::uint32_t>(
         std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
@@ -213,7 +222,8 @@ grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>* AgentService:
 grpc::ServerReadReactor<v1::PushedLog>* AgentService::PushLogs(grpc::CallbackServerContext* context,
                                                                v1::PushLogsReply*) {
   const auto node = NodeOf(*context);
-  const auto stream = std::make_shared<PushStream>(loop_, relays_, node.ok() ? *node : NodeName());
+  const auto stream =
+      std::make_shared<PushStream>(loop_, relays_.logs, node.ok() ? *node : NodeName());
   if (node.ok()) stream->Begin(stream);
   if (!node.ok()) stream->Refuse(node.status());
   return stream.get();
@@ -222,8 +232,18 @@ grpc::ServerReadReactor<v1::PushedLog>* AgentService::PushLogs(grpc::CallbackSer
 grpc::ServerBidiReactor<v1::PushedExec, v1::ExecWord>* AgentService::PushExec(
     grpc::CallbackServerContext* context) {
   const auto node = NodeOf(*context);
-  const auto stream = std::make_shared<PushExecStream>(execs_, node.ok() ? *node : NodeName());
+  const auto stream =
+      std::make_shared<PushExecStream>(relays_.execs, node.ok() ? *node : NodeName());
   stream->Begin(stream, node.status());
+  return stream.get();
+}
+
+grpc::ServerBidiReactor<v1::PullWord, v1::InputPiece>* AgentService::PullInput(
+    grpc::CallbackServerContext* context) {
+  const auto node = NodeOf(*context);
+  const auto stream = std::make_shared<PullStream>(relays_.inputs, node.ok() ? *node : NodeName());
+  stream->KeepAlive(stream);
+  stream->Begin(node.status());
   return stream.get();
 }
 

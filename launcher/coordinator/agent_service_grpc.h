@@ -4,8 +4,7 @@
 #include <atomic>
 #include <deque>
 
-#include "launcher/coordinator/exec_relay_grpc.h"
-#include "launcher/coordinator/listeners_grpc.h"
+#include "launcher/coordinator/call_relays_grpc.h"
 #include "muster/v1/agent.grpc.pb.h"
 
 namespace muster {
@@ -27,6 +26,7 @@ class SessionStream final
   void WantLogs(const LogWant& want) override;
   void EnoughLogs(std::uint64_t want) override;
   void WantExec(const ExecWant& want) override;
+  void WantInput(const InputWant& want) override;
   void End(const Status& status) override { EndWith(status); }
 
  private:
@@ -76,8 +76,7 @@ class PushStream final : public grpc::ServerReadReactor<v1::PushedLog>,
 class AgentService final : public v1::AgentLink::CallbackService {
  public:
   // `life`: of the coordinator.
-  AgentService(const CoordinatorConfig& config, Loop& loop, LogRelays& relays, ExecRelays& execs,
-               std::uint64_t life);
+  AgentService(const CoordinatorConfig& config, Loop& loop, CallRelays& relays, std::uint64_t life);
 
   grpc::ServerBidiReactor<v1::AgentMessage, v1::CoordinatorMessage>* Session(
       grpc::CallbackServerContext* context) override;
@@ -85,11 +84,12 @@ class AgentService final : public v1::AgentLink::CallbackService {
                                                    v1::PushLogsReply* reply) override;
   grpc::ServerBidiReactor<v1::PushedExec, v1::ExecWord>* PushExec(
       grpc::CallbackServerContext* context) override;
+  grpc::ServerBidiReactor<v1::PullWord, v1::InputPiece>* PullInput(
+      grpc::CallbackServerContext* context) override;
 
  private:
   Loop& loop_;
-  LogRelays& relays_;
-  ExecRelays& execs_;
+  CallRelays& relays_;
   v1::Welcome welcome_;  // But for the number.
   std::atomic<std::uint64_t> next_stream_ = 1;
 };

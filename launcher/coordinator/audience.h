@@ -64,6 +64,13 @@ struct ExecWant {
   std::vector<std::string> argv;
 };
 
+// Somebody has input for rank 0 of this attempt.
+struct InputWant {
+  std::uint64_t id = 0;
+  JobId job = 0;
+  AttemptNumber attempt = 0;
+};
+
 // ---- listeners ----------------------------------------------------------------------------------
 
 class AgentStream {
@@ -73,6 +80,7 @@ class AgentStream {
   virtual void WantLogs(const LogWant& want) = 0;
   virtual void EnoughLogs(std::uint64_t want) = 0;
   virtual void WantExec(const ExecWant& want) = 0;
+  virtual void WantInput(const InputWant& want) = 0;
   virtual void End(const Status& status) = 0;
 };
 
@@ -106,6 +114,16 @@ class ExecCaller {
  public:
   virtual ~ExecCaller() = default;
   // What this node says of the program with this id is for it.
+  virtual void Expect(std::uint64_t id, const NodeName& node) = 0;
+  virtual void End(const Status& status) = 0;
+};
+
+class InputGiver {
+ public:
+  virtual ~InputGiver() = default;
+  // It is known here, and waits for rank 0.
+  virtual void Offered() = 0;
+  // The agent of this node may pull it under this id.
   virtual void Expect(std::uint64_t id, const NodeName& node) = 0;
   virtual void End(const Status& status) = 0;
 };

@@ -222,7 +222,7 @@ grpc::ServerWriteReactor<v1::WatchEvent>* ClusterService::Watch(Context* context
 grpc::ServerWriteReactor<v1::LogChunk>* ClusterService::Logs(Context* context,
                                                              const v1::LogsRequest* request) {
   const ListenerId id = next_listener_++;
-  const auto stream = MakeStream<LogsStream>(loop_, relays_, id);
+  const auto stream = MakeStream<LogsStream>(loop_, relays_.logs, id);
   const auto identity = PeerOf(*context);
   if (!identity.ok()) {
     stream->End(identity.status());
@@ -253,7 +253,7 @@ grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachReply>* ClusterService::Att
 grpc::ServerWriteReactor<v1::ExecEvent>* ClusterService::Exec(Context* context,
                                                               const v1::ExecRequest* request) {
   const ListenerId id = next_listener_++;
-  const auto stream = MakeStream<ExecStream>(loop_, execs_, id);
+  const auto stream = MakeStream<ExecStream>(loop_, relays_.execs, id);
   const auto identity = PeerOf(*context);
   Status checked = identity.status();
   if (checked.ok() && (request->argv().empty() || request->argv(0).empty())) {
@@ -274,6 +274,16 @@ grpc::ServerWriteReactor<v1::ExecEvent>* ClusterService::Exec(Context* context,
         if (job.ok()) front.Exec(want, stream);
       });
   if (!posted) stream->End(Busy());
+  return stream.get();
+}
+
+grpc::ServerBidiReactor<v1::InputPiece, v1::InputWord>* ClusterService::Input(Context* context) {
+  auto identity = PeerOf(*context);
+  const Status denied = identity.ok() ? Status() : identity.status();
+  const auto stream = MakeStream<InputStream>(
+      loop_, relays_.inputs, identity.ok() ? *std::move(identity) : Identity{}, next_listener_++);
+  if (denied.ok()) stream->Begin();
+  if (!denied.ok()) stream->End(denied);
   return stream.get();
 }
 

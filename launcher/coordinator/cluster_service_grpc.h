@@ -5,15 +5,14 @@
 
 #include <atomic>
 
-#include "launcher/coordinator/exec_relay_grpc.h"
-#include "launcher/coordinator/listeners_grpc.h"
+#include "launcher/coordinator/call_relays_grpc.h"
 
 namespace muster {
 
 class ClusterService final : public v1::Cluster::CallbackService {
  public:
-  ClusterService(const CoordinatorConfig& config, Loop& loop, LogRelays& relays, ExecRelays& execs)
-      : config_(config), loop_(loop), relays_(relays), execs_(execs) {}
+  ClusterService(const CoordinatorConfig& config, Loop& loop, CallRelays& relays)
+      : config_(config), loop_(loop), relays_(relays) {}
 
   using Context = grpc::CallbackServerContext;
   using Unary = grpc::ServerUnaryReactor;
@@ -29,6 +28,7 @@ class ClusterService final : public v1::Cluster::CallbackService {
   grpc::ServerWriteReactor<v1::LogChunk>* Logs(Context*, const v1::LogsRequest*) override;
   grpc::ServerBidiReactor<v1::AttachRequest, v1::AttachReply>* Attach(Context*) override;
   grpc::ServerWriteReactor<v1::ExecEvent>* Exec(Context*, const v1::ExecRequest*) override;
+  grpc::ServerBidiReactor<v1::InputPiece, v1::InputWord>* Input(Context*) override;
 
  private:
   using UserWork = std::function<void(Front&, const Moment&, const Identity&, Unary*)>;
@@ -37,8 +37,7 @@ class ClusterService final : public v1::Cluster::CallbackService {
 
   const CoordinatorConfig& config_;
   Loop& loop_;
-  LogRelays& relays_;
-  ExecRelays& execs_;
+  CallRelays& relays_;
   std::atomic<ListenerId> next_listener_ = 1;
 };
 

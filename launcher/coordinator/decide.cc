@@ -215,6 +215,8 @@ StartAttempt MakeStartOrder(const Job& job, std::size_t host_index, const Limits
                      .name = job.spec.name,
                      .max_restarts = job.spec.restart.max,
                      .launch = job.spec.launch};
+  // What the caller gave is gone.
+  if (order.attempt > 0) order.launch.stdin_rank0 = order.launch.pty = false;
   for (const Member& member : job.attempt->members) order.hosts.push_back(member.host);
   return order;
 }

@@ -83,6 +83,7 @@ void Front::Close(const Status& status) {
   holds_.EndAll(status);
   logs_.EndAll(status);
   execs_.EndAll(status);
+  inputs_.EndAll(status);
 }
 
 void Front::Tick(const Moment& at) {
@@ -192,6 +193,7 @@ void Front::ShowChanges(const std::vector<Fact>& facts, const Moment& at) {
   }
   for (const JobId job : changed) ShowJob(job);
   if (!logs_.empty()) Carry(logs_.Changed(state_));
+  TendInputs();
 }
 
 Result<JobPicture> Front::Picture(JobId job) const {
@@ -273,6 +275,7 @@ void Front::Register(std::uint64_t number, std::shared_ptr<AgentStream> stream, 
   if (agent.stream) {
     agent.stream->End(Status(Code::kAborted, "a newer stream of node " + node.name + " took over"));
     execs_.NodeGone(node.name);
+    inputs_.NodeGone(node.name);
   }
   agent = {.stream = std::move(stream), .number = number, .incarnation = node.incarnation};
   leases_.Heard(node.name, at.now);
@@ -280,6 +283,7 @@ void Front::Register(std::uint64_t number, std::shared_ptr<AgentStream> stream, 
   for (const JobdStatus& status : jobds) news_.Seated(name, status);
   Take(AgentRegistered{.node = Completed(std::move(node)), .jobds = std::move(jobds)}, at);
   Carry(logs_.NodeBack(state_, name));
+  TendInputs();
 }
 
 void Front::Heard(const NodeName& node, std::uint64_t number, const Moment& at) {
@@ -324,6 +328,7 @@ void Front::AgentClosed(const NodeName& node, std::uint64_t number) {
   if (!Current(node, number)) return;
   agents_[node].stream.reset();
   execs_.NodeGone(node);
+  inputs_.NodeGone(node);
 }
 
 void Front::GiveOrder(const SendOrder& order) {

@@ -20,6 +20,7 @@
 #include "launcher/coordinator/decide.h"
 #include "launcher/coordinator/exec_desk.h"
 #include "launcher/coordinator/holds.h"
+#include "launcher/coordinator/input_desk.h"
 #include "launcher/coordinator/journal.h"
 #include "launcher/coordinator/lease.h"
 #include "launcher/coordinator/log_desk.h"
@@ -83,6 +84,9 @@ class Front {
   // `want`: without its attempt, which is the one that runs.
   void Exec(ExecWant want, std::shared_ptr<ExecCaller> caller);
   void CloseExec(std::uint64_t id) { execs_.Close(id); }
+  void OfferInput(std::uint64_t id, JobId job, std::shared_ptr<InputGiver> giver);
+  void InputAttached(std::uint64_t id) { inputs_.Attached(id); }
+  void CloseInput(std::uint64_t id) { inputs_.Close(id); }
 
  private:
   struct Agent {
@@ -96,6 +100,7 @@ class Front {
   void ShowJob(JobId job);
   void ShowStory(JobId job, Story story);
   void Carry(const std::vector<LogAction>& actions);
+  void TendInputs();
   void GiveOrder(const SendOrder& order);
   void Look(const Moment& at);
   bool Current(const NodeName& node, std::uint64_t number) const;
@@ -113,6 +118,7 @@ class Front {
   News news_;
   LogDesk logs_;
   ExecDesk execs_;
+  InputDesk inputs_;
   std::map<NodeName, Agent> agents_;
 
   struct Held {

@@ -72,6 +72,26 @@ void Front::Exec(ExecWant want, std::shared_ptr<ExecCaller> caller) {
   agent->second.stream->WantExec(want);
 }
 
+void Front::OfferInput(std::uint64_t id, JobId job, std::shared_ptr<InputGiver> giver) {
+  if (!failure_.ok()) return giver->End(failure_);
+  inputs_.Offer(state_, id, job, std::move(giver));
+  TendInputs();
+}
+
+void Front::TendInputs() {
+  if (inputs_.empty()) return;
+  const auto stream_of = [this](const NodeName& node) {
+    const auto it = agents_.find(node);
+    return it == agents_.end() ? nullptr : it->second.stream;
+  };
+  for (const AskForInput& ask :
+       inputs_.Tend(state_, [&](const NodeName& node) { return stream_of(node) != nullptr; })) {
+    Leave([stream = stream_of(ask.node), want = ask.want](const Status& durable) {
+      if (durable.ok()) stream->WantInput(want);
+    });
+  }
+}
+
 void Front::Carry(const std::vector<LogAction>& actions) {
   for (const LogAction& action : actions) {
     Leave([this, action](const Status& durable) {

@@ -51,7 +51,7 @@ void ToLog(gpr_log_func_args* line) {
 class Server final : public CoordinatorServer {
  public:
   Server(const CoordinatorConfig& config, Loop& loop, std::uint64_t life)
-      : cluster_(config, loop, relays_, execs_), agents_(config, loop, relays_, execs_, life) {}
+      : cluster_(config, loop, relays_), agents_(config, loop, relays_, life) {}
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
   ~Server() override { Shutdown(); }
@@ -90,8 +90,7 @@ class Server final : public CoordinatorServer {
   }
 
  private:
-  LogRelays relays_;
-  ExecRelays execs_;
+  CallRelays relays_;
   ClusterService cluster_;
   AgentService agents_;
   std::unique_ptr<grpc::Server> server_;

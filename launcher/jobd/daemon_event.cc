@@ -106,7 +106,12 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
                         },
                     .settled = [this] { Feed(MoverSettled{}); }}),
       mpi_watch_(base, [this](std::uint32_t local_rank) { RankAlone(local_rank, ""); }),
-      exec_(base, [this](const ExecAsked& asked) { return BesideRank(asked); }),
+      exec_(base, [this](const ExecAsked& asked) { return BesideRank(asked); },
+            {.take = [this](const ExecAsked& asked) { return InputOfRank0(asked); },
+             .end =
+                 [this](AttemptNumber attempt) {
+                   if (InAttempt(attempt) && ranks_.input() != nullptr) ranks_.input()->End();
+                 }}),
       child_(evsignal_new(base, SIGCHLD, OnChild, this)),
       deadline_(evtimer_new(base, OnDeadline, this)),
       poll_(evtimer_new(base, OnPoll, this)),

@@ -77,6 +77,7 @@ class Daemon {
   void MaybeMpiUp();
   void Aborted(const pmix::RankAborted& aborted);
   Result<Spawn> BesideRank(const ExecAsked& asked) const;
+  Result<UniqueFd> InputOfRank0(const ExecAsked& asked);
   // `said`: the end of its stderr, if it ended.
   void RankAlone(std::uint32_t local_rank, const std::string& said);
 

@@ -7,11 +7,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 
 #include "launcher/jobd/doorstep_event.h"
+#include "runtime/base/descriptors_posix.h"
 #include "runtime/base/log.h"
 #include "runtime/base/wire.h"
 
@@ -44,7 +44,8 @@ ExecDoor::Caller::~Caller() {
   if (pid > 0) kill(-pid, SIGKILL);
 }
 
-ExecDoor::ExecDoor(event_base* base, Prepare prepare) : base_(base), prepare_(std::move(prepare)) {}
+ExecDoor::ExecDoor(event_base* base, Prepare prepare, Input input)
+    : base_(base), prepare_(std::move(prepare)), input_(std::move(input)) {}
 
 ExecDoor::~ExecDoor() {
   if (listener_ == nullptr) return;
@@ -84,30 +85,20 @@ void ExecDoor::OnDescriptors(evutil_socket_t, short, void* pointer) {
 }
 
 bool ExecDoor::TakeDescriptors(Caller& caller) {
-  std::array<char, 1> byte{};
-  iovec part = {.iov_base = byte.data(), .iov_len = byte.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(2 * sizeof(int))> control{};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  if (recvmsg(caller.fd.get(), &message, MSG_CMSG_CLOEXEC) != 1) return false;
-  const cmsghdr* header = CMSG_FIRSTHDR(&message);
-  if (header == nullptr || header->cmsg_type != SCM_RIGHTS ||
-      header->cmsg_len != CMSG_LEN(2 * sizeof(int))) {
-    return false;
-  }
-  std::array<int, 2> fds{};
-  std::memcpy(fds.data(), CMSG_DATA(header), sizeof fds);
-  caller.out.Reset(fds[0]);
-  caller.err.Reset(fds[1]);
+  Result<ReceivedBytes> came = ReceiveDescriptors(caller.fd.get(), 1);
+  if (!came.ok() || came->bytes.empty()) return false;
+  if (came->descriptors.empty()) return true;
+  if (came->descriptors.size() != 2) return false;
+  caller.out = std::move(came->descriptors[0]);
+  caller.err = std::move(came->descriptors[1]);
   return true;
 }
 
 void ExecDoor::Asked(Caller& caller, std::string_view body) {
   const auto asked = DecodeWire<ExecAsked>(body);
-  if (!asked.ok() || caller.pid != 0 || asked->argv.empty()) return;
+  if (!asked.ok() || caller.pid != 0 || caller.writes) return;
+  if (asked->input) return AskedForInput(caller, *asked);
+  if (asked->argv.empty() || !caller.out.valid()) return;
   Result<Spawn> spawn = prepare_(*asked);
   if (!spawn.ok()) {
     return Say(caller, {.exit = kNotExecutable, .failure = spawn.status().message()});
@@ -125,6 +116,21 @@ void ExecDoor::Asked(Caller& caller, std::string_view body) {
   if (!pid.ok()) return Say(caller, {.exit = kNotExecutable, .failure = pid.status().message()});
   caller.pid = *pid;
   caller.program = spawn->argv[0];
+}
+
+// The frame goes past the channel, which has sent nothing: what it says and what it carries must
+// come together.
+void ExecDoor::AskedForInput(Caller& caller, const ExecAsked& asked) {
+  const Result<UniqueFd> end = input_.take(asked);
+  if (!end.ok()) return Say(caller, {.exit = kNotExecutable, .failure = end.status().message()});
+  std::string frame = EncodeWire(ExecSaid{});
+  const auto size = static_cast<std::uint32_t>(frame.size());
+  frame.insert(0, reinterpret_cast<const char*>(&size), sizeof size);
+  if (SendDescriptors(bufferevent_getfd(caller.channel->stream()), frame, {end->get()}).ok()) {
+    caller.writes = asked.attempt;
+  } else {
+    input_.end(asked.attempt);
+  }
 }
 
 bool ExecDoor::Reaped(pid_t pid, int wait_status) {
@@ -147,6 +153,7 @@ void ExecDoor::Say(Caller& caller, const ExecSaid& said) {
 }
 
 void ExecDoor::Forget(Caller& caller) {
+  if (caller.writes) input_.end(*caller.writes);
   callers_.remove_if([&](const Caller& some) { return &some == &caller; });
 }
 

@@ -1,7 +1,8 @@
-// The socket at which agents ask for programs to be run beside a rank (exec.h), and those programs.
+// The socket at which agents ask for programs to be run beside a rank, and for what rank 0 reads
+// from (exec.h); and those programs.
 //
-// Their output never passes here: it goes into descriptors that come with the question.  Nothing
-// here waits; the loop's thread only.
+// No output and no input passes here: it goes into descriptors that come with the question, or with
+// the answer.  Nothing here waits; the loop's thread only.
 #pragma once
 
 #include <event2/event.h>
@@ -11,6 +12,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "launcher/jobd/channel_event.h"
@@ -24,8 +26,14 @@ class ExecDoor {
  public:
   // Makes ready what is to be started, but for its descriptors.
   using Prepare = std::function<Result<Spawn>(const ExecAsked&)>;
+  struct Input {
+    // Gives away what rank 0 reads from, once.
+    std::function<Result<UniqueFd>(const ExecAsked&)> take;
+    // Who had it writes no more.
+    std::function<void(AttemptNumber)> end;
+  };
 
-  ExecDoor(event_base* base, Prepare prepare);
+  ExecDoor(event_base* base, Prepare prepare, Input input);
   ~ExecDoor();
   ExecDoor(const ExecDoor&) = delete;
   ExecDoor& operator=(const ExecDoor&) = delete;
@@ -45,7 +53,8 @@ class ExecDoor {
     event* readable = nullptr;
     UniqueFd out, err;
     std::unique_ptr<FrameChannel> channel;
-    pid_t pid = 0;  // 0: not started, or ended.
+    std::optional<AttemptNumber> writes;  // Has the input of rank 0 of this attempt.
+    pid_t pid = 0;                        // 0: not started, or ended.
     UniqueFd report;
     std::string program;
     Caller() = default;
@@ -56,14 +65,16 @@ class ExecDoor {
 
   static void OnAccept(evconnlistener*, evutil_socket_t fd, sockaddr*, int, void* self);
   static void OnDescriptors(evutil_socket_t, short, void* caller);
-  // False: they did not come, and never will.
+  // None, or two; false: they did not come, and never will.
   bool TakeDescriptors(Caller& caller);
   void Asked(Caller& caller, std::string_view body);
+  void AskedForInput(Caller& caller, const ExecAsked& asked);
   void Say(Caller& caller, const ExecSaid& said);
   void Forget(Caller& caller);
 
   event_base* const base_;
   const Prepare prepare_;
+  const Input input_;
   evconnlistener* listener_ = nullptr;
   std::string path_;
   std::list<Caller> callers_;

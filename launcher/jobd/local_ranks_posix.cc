@@ -39,6 +39,10 @@ LogTarget Target(const std::string& logs, AttemptNumber attempt, const NodeName&
           .keep_end = is_stderr};
 }
 
+Result<RankInput> MakeInput(const LaunchOptions& launch) {
+  return launch.pty ? RankInput::MakeTerminal(launch.rows, launch.columns) : RankInput::MakePipe();
+}
+
 }  // namespace
 
 LocalRanks::LocalRanks(NodeName node, std::string logs, std::string group)
@@ -76,22 +80,41 @@ Cause LocalRanks::Prepare(const StartAttempt& order) {
   if (Cause cause = CheckProgram(order.program, node_); cause.kind != CauseKind::kNone) {
     return cause;
   }
-  const std::string logs = LogsOfJob(logs_, order.job);
   const Host& host = order.hosts[order.host_index];
-  for (std::uint32_t local = 0; local < host.slots.size(); ++local) {
-    const std::uint32_t number = host.first_rank + local;
-    Rank rank{.record = {.rank = number}};
-    const LogTarget err_log = Target(logs, order.attempt, node_, number, /*is_stderr=*/true);
-    rank.err_path = err_log.path;
-    Result<UniqueFd> out =
-        drain_.Add(Target(logs, order.attempt, node_, number, /*is_stderr=*/false), kOutPipeBytes);
-    Result<UniqueFd> err = drain_.Add(err_log, kErrPipeBytes);
-    if (!out.ok()) return LaunchCause(node_, out.status().message());
-    if (!err.ok()) return LaunchCause(node_, err.status().message());
-    rank.out = *std::move(out);
-    rank.err = *std::move(err);
-    ranks_.emplace(local, std::move(rank));
+  if (host.first_rank == 0 && (order.launch.stdin_rank0 || order.launch.pty)) {
+    Result<RankInput> input = MakeInput(order.launch);
+    if (!input.ok()) return LaunchCause(node_, input.status().message());
+    input_ = *std::move(input);
   }
+  for (std::uint32_t local = 0; local < host.slots.size(); ++local) {
+    Cause cause = PrepareRank(order, local);
+    if (cause.kind != CauseKind::kNone) return cause;
+  }
+  return {};
+}
+
+Cause LocalRanks::PrepareRank(const StartAttempt& order, std::uint32_t local_rank) {
+  const std::string logs = LogsOfJob(logs_, order.job);
+  const std::uint32_t number = order.hosts[order.host_index].first_rank + local_rank;
+  LogTarget out_log = Target(logs, order.attempt, node_, number, /*is_stderr=*/false);
+  const LogTarget err_log = Target(logs, order.attempt, node_, number, /*is_stderr=*/true);
+  Rank& rank = ranks_[local_rank];
+  rank.record.rank = number;
+  if (number == 0 && input_ && input_->terminal()) {
+    rank.err_path = out_log.path;
+    out_log.keep_end = true;
+    Result<UniqueFd> output = input_->Output();
+    const Status added =
+        output.ok() ? drain_.AddFrom(out_log, *std::move(output)) : output.status();
+    return added.ok() ? Cause() : LaunchCause(node_, added.message());
+  }
+  rank.err_path = err_log.path;
+  Result<UniqueFd> out = drain_.Add(out_log, kOutPipeBytes);
+  Result<UniqueFd> err = drain_.Add(err_log, kErrPipeBytes);
+  if (!out.ok()) return LaunchCause(node_, out.status().message());
+  if (!err.ok()) return LaunchCause(node_, err.status().message());
+  rank.out = *std::move(out);
+  rank.err = *std::move(err);
   return {};
 }
 
@@ -115,13 +138,17 @@ std::vector<LocalRanks::Exit> LocalRanks::Fork(
     spawn.environment = environments[local];
     spawn.cpus = cpus.empty() ? std::vector<std::uint32_t>() : cpus[local];
     spawn.paths = ProgramPaths(program_, workdir_, spawn.environment);
-    spawn.out = rank.out.get();
-    spawn.err = rank.err.get();
+    const bool reads = input_ && rank.record.rank == 0;
+    spawn.in = reads ? input_->rank_end() : -1;
+    spawn.terminal = reads && input_->terminal();
+    spawn.out = spawn.terminal ? spawn.in : rank.out.get();
+    spawn.err = spawn.terminal ? spawn.in : rank.err.get();
     spawn.inherited = links[local].get();
     spawn.tag = local;
     const Result<pid_t> pid = Start(spawn);
     rank.out.Reset();
     rank.err.Reset();
+    if (reads) input_->Forked();
     if (!pid.ok()) {
       rank.record.exited = true;
       unborn.push_back({local, LaunchCause(node_, pid.status().message())});
@@ -161,7 +188,8 @@ void LocalRanks::Signal(int number) {
 
 void LocalRanks::SignalOne(std::uint32_t local_rank, int number) {
   const pid_t pid = PidOf(local_rank);
-  if (pid > 0) kill(-pid, number);
+  // One with a terminal makes its group itself, and may not have done so yet.
+  if (pid > 0 && kill(-pid, number) != 0) kill(pid, number);
 }
 
 void LocalRanks::SignalProcess(std::uint32_t local_rank, int number) {
@@ -273,6 +301,8 @@ Cause LocalRanks::ExecCause(const ExecFailure& failure) const {
     case ExecStage::kWorkdir:
       return LaunchCause(node_,
                          "cannot enter the working directory " + Quoted(workdir_) + ": " + error);
+    case ExecStage::kTerminal:
+      return LaunchCause(node_, "rank 0 could not take its terminal: " + error);
     case ExecStage::kExec:
       break;
   }
@@ -322,6 +352,7 @@ void LocalRanks::Forget() {
   drained_ = true;
   ranks_.clear();
   failures_.clear();
+  input_.reset();
   reports_.Reset();
   killed_ = false;
 }

@@ -13,6 +13,7 @@
 
 #include "launcher/jobd/log_drain_posix.h"
 #include "launcher/jobd/out_of_memory_posix.h"
+#include "launcher/jobd/rank_input_posix.h"
 #include "launcher/jobd/spawn_posix.h"
 #include "runtime/base/file_posix.h"
 #include "runtime/base/status_file.h"
@@ -58,6 +59,9 @@ class LocalRanks {
   // What runs `argv` as the rank runs: in its group, environment, folder and limits.
   Result<Spawn> Beside(std::uint32_t local_rank, std::vector<std::string> argv) const;
 
+  // What rank 0 reads, if that is here and the order asked for it; nullptr: /dev/null.
+  RankInput* input() { return input_ ? &*input_ : nullptr; }
+
   // A child ended; nothing when it was no rank.  `peak_bytes`: the most memory that it had.
   std::optional<Exit> Reaped(pid_t pid, int wait_status, std::uint64_t peak_bytes);
   // Whether the rank has said that a peer went first.
@@ -83,10 +87,11 @@ class LocalRanks {
  private:
   struct Rank {
     RankRecord record;
-    UniqueFd out, err;  // Ends of its pipes, until it is forked.
+    UniqueFd out, err;  // Ends of its pipes, until it is forked; with a terminal none.
     std::string err_path;
   };
 
+  Cause PrepareRank(const StartAttempt& order, std::uint32_t local_rank);
   bool EndAllBut(const std::set<pid_t>& ours);
   Cause CauseOf(const Rank& rank, std::uint32_t local_rank);
   Cause CauseOf(const Rank& rank, std::uint32_t local_rank, std::uint64_t peak_bytes);
@@ -105,6 +110,7 @@ class LocalRanks {
   std::vector<std::string> groups_;  // The last one is the attempt's.
   std::map<std::uint32_t, Rank> ranks_;
   std::map<std::uint32_t, ExecFailure> failures_;
+  std::optional<RankInput> input_;
   UniqueFd reports_;
   std::string program_, workdir_;
   std::int64_t umask_ = -1;

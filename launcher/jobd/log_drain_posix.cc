@@ -326,25 +326,29 @@ void LogDrain::Start() {
 }
 
 Result<UniqueFd> LogDrain::Add(const LogTarget& target, int pipe_bytes) {
-  Stream stream{.target = target};
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus("make a pipe for the log", errno);
+  UniqueFd reading(ends[0]), writing(ends[1]);
+  // The writing end stays blocking: programs expect that.  A smaller pipe does, too.
+  CHECK(fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0);
+  fcntl(ends[0], F_SETPIPE_SZ, pipe_bytes);
+  RETURN_IF_ERROR(AddFrom(target, std::move(reading)));
+  return writing;
+}
+
+Status LogDrain::AddFrom(const LogTarget& target, UniqueFd source) {
+  Stream stream{.target = target, .pipe = std::move(source)};
   if (Status opened = OpenFiles(stream); !opened.ok()) {
     if (opened.code() != Code::kExhausted) return opened;
     stream.losing = true;
   }
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus("make a pipe for the log", errno);
-  stream.pipe.Reset(ends[0]);
-  UniqueFd writing(ends[1]);
-  // The writing end stays blocking: programs expect that.  A smaller pipe does, too.
-  CHECK(fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0);
-  fcntl(ends[0], F_SETPIPE_SZ, pipe_bytes);
   if (!thread_.joinable()) Start();
   {
     const MutexLock lock(shared_->mutex);
     shared_->added.push_back(std::move(stream));
   }
   shared_->Wake();
-  return writing;
+  return {};
 }
 
 bool LogDrain::Settle(Duration patience) {

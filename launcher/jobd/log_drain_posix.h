@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "runtime/base/clock.h"
+#include "runtime/base/file_posix.h"
 #include "runtime/base/inbox_posix.h"
 
 namespace muster {
@@ -38,6 +39,8 @@ class LogDrain {
   // Opens the file and a pipe of that size that leads into it; the writing end is the caller's.  A
   // disk without room is no failure.
   Result<UniqueFd> Add(const LogTarget& target, int pipe_bytes);
+  // The same, from a descriptor that never blocks, such as a terminal's.
+  Status AddFrom(const LogTarget& target, UniqueFd source);
   // False: it was not done in time.
   bool Settle(Duration patience);
   // Settles, and closes all pipes and files.

@@ -5,6 +5,7 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -77,12 +78,13 @@ void Bind(const Spawn& spawn) {
 
 // First all to numbers that no target has, then to the targets.
 void PlaceDescriptors(const Spawn& spawn) {
-  const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  const int in =
+      spawn.in < 0 ? open("/dev/null", O_RDONLY | O_CLOEXEC) : fcntl(spawn.in, F_DUPFD, 16);
   const int out = spawn.out < 0 ? -1 : fcntl(spawn.out, F_DUPFD, 16);
   const int err = spawn.err < 0 ? -1 : fcntl(spawn.err, F_DUPFD, 16);
   const int inherited = spawn.inherited < 0 ? -1 : fcntl(spawn.inherited, F_DUPFD, 16);
   const int report = spawn.report < 0 ? -1 : fcntl(spawn.report, F_DUPFD_CLOEXEC, 16);
-  dup2(null, 0);
+  dup2(in, 0);
   if (out >= 0) dup2(out, 1);
   if (err >= 0) dup2(err, 2);
   if (inherited >= 0) dup2(inherited, kInheritedFd);
@@ -104,7 +106,8 @@ bool IsElf(const char* path) {
 
 [[noreturn]] void RunChild(Prepared& prepared) {
   const Spawn& spawn = prepared.spawn;
-  setpgid(0, 0);
+  if (!spawn.terminal) setpgid(0, 0);
+  if (spawn.terminal && setsid() < 0) Fail(spawn, ExecStage::kTerminal);
   ResetSignals();
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != prepared.parent) _exit(125);
@@ -120,6 +123,8 @@ bool IsElf(const char* path) {
     Fail(spawn, ExecStage::kWorkdir);
   }
   PlaceDescriptors(spawn);
+  const Spawn report = {.report = spawn.report < 0 ? -1 : kInheritedFd + 1, .tag = spawn.tag};
+  if (spawn.terminal && ioctl(0, TIOCSCTTY, 0) != 0) Fail(report, ExecStage::kTerminal);
   int error = ENOENT;
   for (const std::string& path : spawn.paths) {
     execve(path.c_str(), prepared.argv.data(), prepared.environment.data());
@@ -130,7 +135,6 @@ bool IsElf(const char* path) {
     if (errno != ENOENT && errno != ENOTDIR) error = errno;
   }
   errno = error;
-  Spawn report = {.report = spawn.report < 0 ? -1 : kInheritedFd + 1, .tag = spawn.tag};
   Fail(report, ExecStage::kExec);
 }
 
@@ -168,7 +172,9 @@ Result<pid_t> Start(const Spawn& spawn) {
   const int error = errno;
   sigprocmask(SIG_SETMASK, &before, nullptr);
   if (pid < 0) return ErrnoStatus("start a process", error);
-  setpgid(pid, pid);  // Whoever comes first: a kill of the group must find it.
+  // Whoever comes first: a kill of the group must find it.  The leader of a group cannot begin a
+  // session.
+  if (!spawn.terminal) setpgid(pid, pid);
   return pid;
 }
 

@@ -1,9 +1,9 @@
 // Starts one child of the job daemon: a rank, the PMIx helper, the mover.
 //
 // The child has a process group of its own, default signals, no descriptor but those named here,
-// stdin from /dev/null, and dies with jobd (PR_SET_PDEATHSIG).  Between fork and exec it makes
-// system calls only, so that it does not matter which locks jobd's other thread held.  The loop's
-// thread only.
+// stdin from /dev/null unless told otherwise, and dies with jobd (PR_SET_PDEATHSIG).  Between fork
+// and exec it makes system calls only, so that it does not matter which locks jobd's other thread
+// held.  The loop's thread only.
 #pragma once
 
 #include <sys/types.h>
@@ -23,17 +23,19 @@ struct Spawn {
   std::string workdir;                // Empty: jobd's.
   std::int64_t umask = -1;            // -1: jobd's.
   std::vector<ResourceLimit> limits;  // A hard limit above what this user may have is cut to it.
-  int out = -1, err = -1;             // -1: jobd's.
-  int inherited = -1;                 // Becomes descriptor kInheritedFd.
-  std::vector<std::uint32_t> cpus;    // Runs on these only; empty: as jobd.
-  std::string group;                  // Is born in it (containment_posix.h).  Empty: jobd's.
-  int report = -1;                    // An ExecFailure is written here if there is one.
-  std::uint32_t tag = 0;              // For ExecFailure.
+  int in = -1;                        // -1: /dev/null.
+  bool terminal = false;   // `in` is one; the child gets a session of its own, and it to control.
+  int out = -1, err = -1;  // -1: jobd's.
+  int inherited = -1;      // Becomes descriptor kInheritedFd.
+  std::vector<std::uint32_t> cpus;  // Runs on these only; empty: as jobd.
+  std::string group;                // Is born in it (containment_posix.h).  Empty: jobd's.
+  int report = -1;                  // An ExecFailure is written here if there is one.
+  std::uint32_t tag = 0;            // For ExecFailure.
 };
 
 inline constexpr int kInheritedFd = 3;
 
-enum class ExecStage : std::uint32_t { kGroup, kLimit, kWorkdir, kExec, kBind };
+enum class ExecStage : std::uint32_t { kGroup, kLimit, kWorkdir, kExec, kBind, kTerminal };
 
 // Why a child ended before it ran anything.
 struct ExecFailure {

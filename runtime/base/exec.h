@@ -1,10 +1,15 @@
 // What an agent and a job daemon say about a program that somebody runs beside a rank (`muster
-// exec`).
+// exec`), and about the input that somebody gives to rank 0.
 //
 // One connection a program, to the socket ExecSocket() (paths.h): a byte that carries two
 // descriptors, its stdout and stderr, then frames of a 32-bit length and an EncodeWire() body.  The
 // agent sends one ExecAsked; the daemon answers with ExecSaid when the program ended, or could not
-// begin.  Whoever closes the connection before that ends the program.  Pure values; any thread.
+// begin.  Whoever closes the connection before that ends the program.
+//
+// One connection for the input of an attempt: the byte carries nothing, and ExecAsked says `input`.
+// The daemon's ExecSaid carries the descriptor to write to, and the daemon forgets its own.  The
+// connection stays until the agent writes no more: with its end, however it came, ends the input.
+// Pure values; any thread.
 #pragma once
 
 #include <string>
@@ -18,9 +23,10 @@ struct ExecAsked {
   AttemptNumber attempt = 0;
   std::uint32_t rank = 0;
   std::vector<std::string> argv;
+  bool input = false;  // No program: what the rank reads from.
   template <typename A>
   void Fields(A& a) {
-    a(attempt, rank, argv);
+    a(attempt, rank, argv, input);
   }
 };
 

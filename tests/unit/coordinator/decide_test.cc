@@ -133,6 +133,19 @@ TEST_F(Decides, TheOthersMeetTheHeadOnceItListens) {
   EXPECT_EQ(meets[0].second.port, 77);
 }
 
+TEST_F(Decides, OnlyTheFirstAttemptTakesInput) {
+  Register("n1");
+  const JobSpec spec{.restart = {.max = 1}, .launch = {.stdin_rank0 = true, .pty = true}};
+  const auto first = Orders<StartAttempt>(Submit(spec));
+  ASSERT_EQ(first.size(), 1U);
+  EXPECT_TRUE(first[0].second.launch.stdin_rank0 && first[0].second.launch.pty);
+  const auto second = Orders<StartAttempt>(Report(
+      "n1", {.phase = MemberPhase::kLeft, .cause = {.kind = CauseKind::kSignal, .code = 9}}));
+  ASSERT_EQ(second.size(), 1U);
+  EXPECT_EQ(second[0].second.attempt, 1U);
+  EXPECT_FALSE(second[0].second.launch.stdin_rank0 || second[0].second.launch.pty);
+}
+
 TEST_F(Decides, TheNextAttemptWaitsUntilEveryMemberReported) {
   RunOnBoth({.restart = {.max = 1}});
   const Cause killed{.kind = CauseKind::kSignal, .rank = 1, .node = "n1", .code = 9};

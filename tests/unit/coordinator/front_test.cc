@@ -24,6 +24,8 @@ class HeldJournal final : public Journal {
 struct FakeStream final : AgentStream {
   void WantExec(const ExecWant& want) override { execs.push_back(want); }
   std::vector<ExecWant> execs;
+  void WantInput(const InputWant& want) override { inputs.push_back(want); }
+  std::vector<InputWant> inputs;
   void GiveOrder(Incarnation, const Order& order) override { orders.push_back(order); }
   void WantLogs(const LogWant& want) override { wants.push_back(want); }
   void EnoughLogs(std::uint64_t want) override { enough.push_back(want); }
@@ -50,6 +52,15 @@ struct FakeReader final : LogReader {
   void End(const Status& status) override { ended = status; }
   std::vector<LogOffset> offsets;
   std::vector<std::uint64_t> expected;
+  std::optional<Status> ended;
+};
+
+struct FakeGiver final : InputGiver {
+  void Offered() override { offered = true; }
+  void Expect(std::uint64_t, const NodeName& node) override { expected = node; }
+  void End(const Status& status) override { ended = status; }
+  bool offered = false;
+  NodeName expected;
   std::optional<Status> ended;
 };
 
@@ -95,6 +106,27 @@ class FrontTest : public ::testing::Test {
     });
     Sync();
     return job;
+  }
+
+  // A job of one rank that takes input and may start again; its first attempt is told to begin.
+  JobId SubmitReader() {
+    JobSubmitted submitted = Submission("reads");
+    submitted.spec.launch.stdin_rank0 = true;
+    submitted.spec.restart.max = 1;
+    JobId job = 0;
+    front_.Take(submitted, Now(), [&](const Status&, JobId accepted) { job = accepted; });
+    Sync();
+    return job;
+  }
+  void Reported(JobId job, MemberPhase phase, Cause cause = {}) {
+    front_.Reported("n0", 1, JobdStatus{.job = job, .instance = 7, .phase = phase, .cause = cause},
+                    Now());
+    Sync();
+  }
+  std::shared_ptr<FakeGiver> Offer(std::uint64_t id, JobId job) {
+    auto giver = std::make_shared<FakeGiver>();
+    front_.OfferInput(id, job, giver);
+    return giver;
   }
 
   CoordinatorConfig config_{.cluster = "test"};
@@ -237,6 +269,78 @@ TEST_F(FrontTest, LogsAreAskedOfTheNodesAndAgainWhenOneComesBack) {
   front_.LogsPushed(stream->wants[0].id, true);
   ASSERT_TRUE(reader->ended);
   EXPECT_TRUE(reader->ended->ok());
+}
+
+TEST_F(FrontTest, InputIsAskedForOnceWhenRank0Runs) {
+  const auto stream = Register("n0", 1);
+  const JobId job = SubmitReader();
+  const auto giver = Offer(5, job);
+  EXPECT_TRUE(giver->offered);
+  EXPECT_TRUE(stream->inputs.empty());
+  Reported(job, MemberPhase::kRunning);
+  ASSERT_EQ(stream->inputs.size(), 1U);
+  EXPECT_EQ(stream->inputs[0].id, 5U);
+  EXPECT_EQ(stream->inputs[0].job, job);
+  EXPECT_EQ(giver->expected, "n0");
+  Reported(job, MemberPhase::kRunning);
+  EXPECT_EQ(stream->inputs.size(), 1U);
+  EXPECT_EQ(Offer(6, job)->ended->code(), Code::kInvalid);
+  EXPECT_FALSE(giver->ended);
+}
+
+TEST_F(FrontTest, InputThatIsOfferedLateIsAskedForAtOnceAndANewerOfferTakesOver) {
+  const JobId job = SubmitReader();
+  const auto before = Offer(5, job);
+  const auto giver = Offer(6, job);
+  EXPECT_EQ(before->ended->code(), Code::kAborted);
+  const auto stream = Register("n0", 1);
+  Sync();
+  Reported(job, MemberPhase::kRunning);
+  ASSERT_EQ(stream->inputs.size(), 1U);
+  EXPECT_EQ(stream->inputs[0].id, 6U);
+}
+
+TEST_F(FrontTest, InputWaitsForTheAgentOfItsNode) {
+  Register("n0", 1);
+  const JobId job = SubmitReader();
+  Reported(job, MemberPhase::kRunning);
+  front_.AgentClosed("n0", 1);
+  const auto giver = Offer(5, job);
+  EXPECT_FALSE(giver->ended);
+  const JobdStatus runs{.job = job, .instance = 7, .phase = MemberPhase::kRunning};
+  const auto second = Register("n0", 2, {runs});
+  Sync();
+  EXPECT_EQ(second->inputs.size(), 1U);
+  // That agent may never have heard of it.
+  const auto stream = Register("n0", 3, {runs});
+  Sync();
+  ASSERT_EQ(stream->inputs.size(), 1U);
+  front_.InputAttached(5);
+  // From here on it cannot be mended.
+  EXPECT_FALSE(giver->ended);
+  front_.AgentClosed("n0", 3);
+  ASSERT_TRUE(giver->ended);
+  EXPECT_EQ(giver->ended->code(), Code::kAborted);
+}
+
+TEST_F(FrontTest, InputEndsWithTheFirstAttempt) {
+  const auto stream = Register("n0", 1);
+  const JobId job = SubmitReader();
+  const auto giver = Offer(5, job);
+  Reported(job, MemberPhase::kLeft, {.kind = CauseKind::kSignal, .rank = 0, .code = 9});
+  ASSERT_TRUE(giver->ended);
+  EXPECT_TRUE(giver->ended->ok());
+  EXPECT_TRUE(stream->inputs.empty());
+  EXPECT_EQ(front_.state().jobs.at(job).next_attempt, 2U);
+  EXPECT_TRUE(Offer(6, job)->ended->ok());
+}
+
+TEST_F(FrontTest, InputIsRefusedWhereNobodyReadsIt) {
+  EXPECT_EQ(Offer(5, 77)->ended->code(), Code::kNotFound);
+  EXPECT_EQ(Offer(6, Submit("deaf"))->ended->code(), Code::kInvalid);
+  const auto giver = Offer(7, SubmitReader());
+  front_.Close(Status(Code::kUnavailable, "the end"));
+  EXPECT_EQ(giver->ended->message(), "the end");
 }
 
 TEST_F(FrontTest, WhenAllIsToEndItWaitsForNoNodeThatIsSilent) {
