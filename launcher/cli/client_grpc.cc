@@ -129,4 +129,9 @@ std::unique_ptr<ClientStream> ClusterClient::Attach(JobId job, std::function<voi
   return MakeAttach(channel_, job, std::move(held), std::move(ended));
 }
 
+std::unique_ptr<ClientStream> ClusterClient::GiveInput(JobId job, InputSource& source,
+                                                       Ended ended) {
+  return MakeInput(channel_, job, source, std::move(ended));
+}
+
 }  // namespace muster

@@ -72,6 +72,11 @@ class ClusterClient {
   // Ends when the job ended.  Cancelling gives the job up: the coordinator stops it with grace.
   std::unique_ptr<ClientStream> Attach(JobId job, std::function<void()> held, Ended ended);
 
+  // Gives rank 0 of a job that was submitted to take it the input of `source`, which outlives the
+  // stream.  Ends when rank 0 reads no more; with an error if the way to it broke, which is not
+  // mended once it was attached.
+  std::unique_ptr<ClientStream> GiveInput(JobId job, InputSource& source, Ended ended);
+
   struct Channel;  // channel_grpc.h
 
  private:

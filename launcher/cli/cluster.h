@@ -56,6 +56,23 @@ struct ExecRequest {
   std::vector<std::string> argv;
 };
 
+// A piece of what the caller gives to rank 0.
+struct InputPiece {
+  std::string data;
+  std::uint32_t rows = 0, columns = 0;  // Not 0: the terminal has this size now.
+};
+
+// Where it comes from.  Called by the stream's threads.
+class InputSource {
+ public:
+  virtual ~InputSource() = default;
+  // Rank 0 reads from now on.
+  virtual void Attached() = 0;
+  // Waits for the next one; nothing: that was all, or Stop() was called.
+  virtual std::optional<InputPiece> Next() = 0;
+  virtual void Stop() = 0;
+};
+
 // ---- being told ---------------------------------------------------------------------------------
 
 struct MemberView {

@@ -45,7 +45,10 @@ class CommandLine {
     app_.get_formatter()->column_width(32);
     app_.footer("Exit status of `run` and `wait`: the job's own. See `muster VERB --help`.");
     Add<RunCommand>("run", "Run a program on the cluster and stream its output",
-                    "muster run -N 2 --ranks-per-node 8 -- python3 train.py", &CommandLine::Run);
+                    "muster run -N 2 --ranks-per-node 8 -- python3 train.py\n"
+                    "  muster run -N 2 -- ./count < words.txt\n"
+                    "  muster run --pty -- python3",
+                    &CommandLine::Run);
     AddForeign("torchrun", "Run a script as torchrun would: its flags, then the script");
     AddForeign("mpirun", "Run a program as mpirun would: its flags, then the program");
     Add<SubmitCommand>("submit", "Submit a job file", "muster submit job.yaml", &CommandLine::File);

@@ -24,12 +24,16 @@ struct Common {
 // What a node's every slot is, for a run that makes the nodes itself.
 enum class SlotFill : std::uint8_t { kNone, kCpus, kGpus, kGpusOrCpus };
 
+// Whether rank 0 reads the caller's stdin.
+enum class RunInput : std::uint8_t { kAuto, kRank0, kNone };
+
 struct RunCommand {
   Common common;
   JobFile job;
   ShowOptions show;
   std::uint32_t slots = 0;  // Of each node of a private cluster; 0: as many as ranks per node.
   bool detach = false;
+  RunInput input = RunInput::kAuto;
   // Of other launchers' command lines.
   std::optional<ShapeWish> wish;           // Becomes job.nodes and ranks_per_node.
   SlotFill fill = SlotFill::kNone;         // Slots of a private cluster's nodes, unless `slots`.

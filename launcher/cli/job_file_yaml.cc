@@ -125,6 +125,9 @@ void ReadShape(Section& top, JobFile& job) {
                           "container", "logs", "deterministic"}) {
     top.NotYet(key);
   }
+  for (const char* key : {"stdin", "pty"}) {
+    top.Refuse(key, "belongs to `muster run`, whose caller gives rank 0 its input; remove it");
+  }
 }
 
 }  // namespace

@@ -45,6 +45,7 @@ void AddHonoured(Flags& flags) {
       {{"--tag-output"}, "", fate, "lines bear their rank; muster run --prefix rank"},
       {{"--timestamp-output"}, "", fate, "and their time and node; muster run --prefix full"},
       {{"--quiet", "-q"}, "", fate, "tells no flag that is ignored"},
+      {{"--stdin"}, "RANK", fate, "0 or none; muster run --stdin"},
   };
   flags.insert(flags.end(), honoured.begin(), honoured.end());
 }
@@ -123,7 +124,6 @@ void AddAboutRanks(Flags& flags) {
              {{{"--prefix"}, "DIR"}, {{"-genvall", "-envall"}, ""}});
   AddIgnored(flags, "programs and files must lie where every node sees them",
              {{{"--preload-binary", "-s"}, ""}, {{"--preload-files"}, "FILES"}});
-  AddIgnored(flags, "rank 0 alone reads stdin", {{{"--stdin"}, "RANK"}});
   AddIgnored(flags, "muster passes signals on to every rank", {{{"--forward-signals"}, "LIST"}});
   AddIgnored(flags, "a rank that fails ends the job, and its status is the job's",
              {{{"--disable-recovery"}, ""},

@@ -101,6 +101,7 @@ class Translation {
       run_.job.environment.push_back("OMPI_MCA_" + value + "=" + use.values[1]);
     }
     if (name == "--wdir") run_.job.workdir = value;
+    if (name == "--stdin") return Stdin(use, value);
     if (name == "--max-restarts") {
       const auto restarts = FlagNumber(use, value, 0, kMostRanks);
       if (!restarts.ok()) return restarts.status();
@@ -205,6 +206,16 @@ class Translation {
       notes_.push_back(use.spelled + " " + value + ": becomes --bind-to " +
                        (run_.job.launch.bind == Bind::kCore ? "core" : "numa"));
     }
+    return {};
+  }
+
+  Status Stdin(const FlagUse& use, const std::string& value) {
+    if (value != "0" && value != "none") {
+      return Status(Code::kInvalid,
+                    use.spelled + ": rank 0 alone can read stdin; allowed are 0 and none, found '" +
+                        value + "'");
+    }
+    run_.input = value == "0" ? RunInput::kRank0 : RunInput::kNone;
     return {};
   }
 

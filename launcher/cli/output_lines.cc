@@ -33,7 +33,8 @@ std::string OutputLines::Take(const LogPiece& piece) {
     return out;
   }
   if (begun.skip) TellSkipped(key, begun, &out);
-  if (format_.prefix == Prefix::kNone) {
+  const bool terminal = format_.rank0_has_terminal && piece.rank == 0 && piece.attempt == 0;
+  if (format_.prefix == Prefix::kNone || terminal) {
     out += piece.data;
   } else {
     Append(key, begun, piece, &out);

@@ -30,6 +30,7 @@ struct OutputFormat {
   Prefix prefix = Prefix::kRank;  // Not kAuto.
   std::int64_t utc_offset_s = 0;  // Of the reader's time.
   JobId job = 0;
+  bool rank0_has_terminal = false;  // In the first attempt: what it writes is shown as it comes.
 };
 
 class OutputLines {

@@ -103,6 +103,18 @@ void AddSurroundings(CLI::App& app, RunCommand& run) {
       ->check(CLI::IsMember(GpuViewNames()));
 }
 
+void AddInput(CLI::App& app, RunCommand& run) {
+  static const std::map<std::string, RunInput> kInputs = {
+      {"auto", RunInput::kAuto}, {"0", RunInput::kRank0}, {"none", RunInput::kNone}};
+  app.add_option_function<std::string>(
+         "--stdin", [&run](const std::string& text) { run.input = kInputs.at(text); },
+         "Who reads your stdin: 0: rank 0; none: nobody, as a `while read` loop needs it; auto: "
+         "rank 0 if it is a pipe, a file or a socket (auto)")
+      ->type_name("auto|0|none")
+      ->check(CLI::IsMember(kInputs));
+  app.add_flag("--pty", run.job.launch.pty, "Rank 0 has your terminal, Ctrl-C and all");
+}
+
 }  // namespace
 
 std::string CheckName(const std::string& text) {
@@ -127,10 +139,19 @@ void AddRunOptions(CLI::App& app, RunCommand& run) {
   AddDuration(app, "--time-limit", run.job.time_limit_ms, "End the job after this long (never)");
   app.add_option("--name", run.job.name, "The job's name (the program's)")->check(CheckName);
   AddShowOptions(app, run.show, /*of_run=*/true);
+  AddInput(app, run);
   app.add_flag("--detach", run.detach, "Print the job's number and leave it running");
 }
 
-std::string CheckRun(const RunCommand&) {
+std::string CheckRun(const RunCommand& run) {
+  const std::string pty =
+      run.job.launch.pty ? "--pty gives rank 0 your terminal; it goes with " : "";
+  if (!pty.empty() && run.detach) return pty + "no --detach";
+  if (!pty.empty() && run.common.json) return pty + "no --json";
+  if (!pty.empty() && run.input == RunInput::kNone) return pty + "no --stdin none";
+  if (run.detach && run.input == RunInput::kRank0) {
+    return "--stdin 0 needs a run that stays; leave out --detach, or read a file on the node";
+  }
   return "";
 }
 

@@ -11,6 +11,7 @@
 #include "launcher/cli/cli_posix.h"
 #include "launcher/cli/embedded_posix.h"
 #include "launcher/cli/exit_status.h"
+#include "launcher/cli/input_posix.h"
 #include "launcher/cli/printer_posix.h"
 #include "launcher/cli/render.h"
 #include "launcher/cli/request.h"
@@ -153,6 +154,7 @@ class Run {
 
   // Takes the private cluster down, says where its logs are if they are worth keeping.
   int End(int exit) {
+    if (input_) input_->Over();
     // What gRPC would tidy up takes it milliseconds, and the kernel none.
     if (!embedded_) {
       Conclude();
@@ -160,6 +162,7 @@ class Run {
       _exit(exit);
     }
     if (keeper_) keeper_->Release();  // While we tidy up, so do they.
+    input_.reset();
     attach_.reset();
     watch_.reset();
     logs_.reset();
@@ -254,6 +257,8 @@ class Run {
           },
           [this](const Status& how) { inbox_.Push(LogsEnded{how}); });
     }
+    const LaunchOptions& launch = command_.job.launch;
+    if (launch.pty || launch.stdin_rank0) input_.emplace(*client_, job_, launch.pty);
     if (stops_asked_ > 0) CancelJob();
   }
 
@@ -360,9 +365,11 @@ class Run {
                          FormatOf(command_.show, job_, view.ok() ? RanksOf(*view) : 0,
                                   IsTerminal(STDOUT_FILENO), UtcOffsetSeconds());
                      if (command_.common.json) format.prefix = Prefix::kJson;
+                     format.rank0_has_terminal = command_.job.launch.pty;
                      return format;
                    },
                    command_.common.json};
+  std::optional<GivenInput> input_;
   std::unique_ptr<ClientStream> attach_, watch_, logs_;
   std::thread submitter_;
   std::vector<std::jthread> errands_;
@@ -371,7 +378,9 @@ class Run {
 }  // namespace
 
 int CarryOutRun(const RunCommand& run) {
-  return Run(run).CarryOut();
+  RunCommand command = run;
+  const Status settled = SettleInput(command);
+  return settled.ok() ? Run(command).CarryOut() : Fail(settled, run.common.json);
 }
 
 }  // namespace muster

@@ -193,10 +193,14 @@ YAML::Node Section::List(const std::string& key) {
 }
 
 void Section::NotYet(const std::string& key) {
+  Refuse(key, "is not supported yet by this version of muster; remove it");
+}
+
+void Section::Refuse(const std::string& key, const std::string& why) {
   const YAML::Node value = Find(key);
   known_.pop_back();
   not_yet_.push_back(key);
-  if (!value.IsNull()) Wrong(key, "is not supported yet by this version of muster; remove it");
+  if (!value.IsNull()) Wrong(key, why);
 }
 
 void Section::Done() {

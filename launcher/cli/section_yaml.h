@@ -43,6 +43,8 @@ class Section {
   YAML::Node List(const std::string& key);
   // In the design, but not in this version: an error, never ignored.
   void NotYet(const std::string& key);
+  // Known, but not to be had here.
+  void Refuse(const std::string& key, const std::string& why);
   void Wrong(const std::string& key, const std::string& what);  // Noted at the key's value.
 
   void Done();

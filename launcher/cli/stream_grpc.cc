@@ -184,4 +184,46 @@ std::unique_ptr<ClientStream> MakeAttach(ClientChannel channel, JobId job,
   return std::make_unique<StreamThread>(std::move(channel), std::move(body), std::move(ended));
 }
 
+std::unique_ptr<ClientStream> MakeInput(ClientChannel channel, JobId job, InputSource& source,
+                                        ClusterClient::Ended ended) {
+  Body body = [job, &source](Stub& stub, grpc::ClientContext& context, const Went& went) {
+    const auto stream = stub.Input(&context);
+    v1::InputPiece message;
+    message.set_job(job);
+    stream->Write(message);
+    bool attached = false;
+    for (v1::InputWord word; !attached && stream->Read(&word); attached = word.attached()) went();
+    // Lost for good, which ABORTED would not say to whoever tries again.
+    const auto lost = [](const std::string& why) { return grpc::Status(grpc::DATA_LOSS, why); };
+    if (!attached) {
+      const grpc::Status status = stream->Finish();
+      return status.error_code() == grpc::ABORTED ? lost(status.error_message()) : status;
+    }
+    source.Attached();
+    std::jthread ear([&] {
+      for (v1::InputWord word; stream->Read(&word);) {
+      }
+      source.Stop();
+    });
+    bool open = true;
+    while (open) {
+      std::optional<InputPiece> piece = source.Next();
+      message.Clear();
+      message.set_end(!piece);
+      if (piece) {
+        message.set_data(std::move(piece->data));
+        message.set_rows(piece->rows);
+        message.set_columns(piece->columns);
+      }
+      open = stream->Write(message) && piece;
+    }
+    ear.join();
+    const grpc::Status status = stream->Finish();
+    if (status.ok()) return status;
+    return lost(status.error_code() == grpc::ABORTED ? status.error_message()
+                                                     : "the coordinator went away");
+  };
+  return std::make_unique<StreamThread>(std::move(channel), std::move(body), std::move(ended));
+}
+
 }  // namespace muster

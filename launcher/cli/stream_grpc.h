@@ -18,5 +18,7 @@ std::unique_ptr<ClientStream> MakeLogs(ClientChannel channel, const LogsRequest&
                                        ClusterClient::Ended ended);
 std::unique_ptr<ClientStream> MakeAttach(ClientChannel channel, JobId job,
                                          std::function<void()> held, ClusterClient::Ended ended);
+std::unique_ptr<ClientStream> MakeInput(ClientChannel channel, JobId job, InputSource& source,
+                                        ClusterClient::Ended ended);
 
 }  // namespace muster

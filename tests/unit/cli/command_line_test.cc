@@ -97,6 +97,22 @@ TEST(Run, SaysWhatAnOptionTakes) {
   EXPECT_NE(complaint("--env-contract", "pbs").find("pbs"), std::string::npos);
 }
 
+TEST(Run, SettlesWhoReadsStdin) {
+  EXPECT_EQ(Get<RunCommand>({"run", "--", "a"}).input, RunInput::kAuto);
+  EXPECT_EQ(Get<RunCommand>({"run", "--stdin", "0", "--", "a"}).input, RunInput::kRank0);
+  EXPECT_EQ(Get<RunCommand>({"run", "--stdin=none", "--", "a"}).input, RunInput::kNone);
+  EXPECT_TRUE(Get<RunCommand>({"run", "--pty", "--", "a"}).job.launch.pty);
+  EXPECT_NE(Complaint({"run", "--stdin", "1", "--", "a"}).find("1 not in"), std::string::npos);
+  EXPECT_NE(Complaint({"run", "--stdin", "0", "--detach", "--", "a"}).find("leave out --detach"),
+            std::string::npos);
+  for (const char* other : {"--detach", "--json", "--stdin=none"}) {
+    EXPECT_NE(
+        Complaint({"run", "--pty", other, "--", "a"}).find("--pty gives rank 0 your terminal"),
+        std::string::npos)
+        << other;
+  }
+}
+
 TEST(CommandLine, SuggestsTheVerbThatWasMeant) {
   EXPECT_NE(Complaint({"rum"}).find("unknown command 'rum'; did you mean 'run'?"),
             std::string::npos);

@@ -145,6 +145,9 @@ TEST(JobFile, SaysWhatIsNotSupportedYet) {
   EXPECT_NE(JobComplaint("command: [a]\nmesh: {tp: 2}\n")
                 .find("job.yaml:2:7: 'mesh' is not supported yet"),
             std::string::npos);
+  EXPECT_NE(
+      JobComplaint("command: [a]\npty: true\n").find("job.yaml:2:6: 'pty' belongs to `muster run`"),
+      std::string::npos);
   EXPECT_NE(JobComplaint("command: [a]\ncheckpoint: {store: 'nfs://h/e/d'}\n").find("nfs://"),
             std::string::npos);
 }

@@ -170,12 +170,20 @@ TEST(Mpirun, TakesWhatBecomesAnOptionOfRun) {
   EXPECT_TRUE(run.common.json);
 }
 
+TEST(Mpirun, GivesStdinToRank0OrToNobody) {
+  EXPECT_EQ(Take("-np 2 a").run.input, RunInput::kAuto);
+  EXPECT_EQ(Take("-stdin 0 a").run.input, RunInput::kRank0);
+  EXPECT_EQ(Take("--stdin none a").run.input, RunInput::kNone);
+  ExpectComplaint("--stdin all a",
+                  "--stdin: rank 0 alone can read stdin; allowed are 0 and none, found 'all'");
+}
+
 TEST(Mpirun, IgnoresWithAReasonWhatHasNoMeaningHere) {
   for (const char* flag :
        {"--oversubscribe", "-oversubscribe", "--report-bindings", "--output-filename out",
         "--prefix /opt/openmpi", "--display-map", "-v", "--rank-by core", "--use-hwthread-cpus",
         "--output TAG", "--display MAP", "--prtemca plm_base_verbose 5", "--launch-agent orted",
-        "--rankfile r", "-s", "--stdin all", "-cpus-per-proc 2", "--nolocal"}) {
+        "--rankfile r", "-s", "-cpus-per-proc 2", "--nolocal"}) {
     const Outcome outcome = Take(std::string(flag) + " -np 2 a");
     ASSERT_EQ(outcome.notes.size(), 1U) << flag;
     EXPECT_EQ(outcome.run.job.command, (Words{"a"})) << flag;

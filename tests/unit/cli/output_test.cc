@@ -28,6 +28,16 @@ TEST(OutputLines, PutsTheRankBeforeWholeLinesOnly) {
   EXPECT_EQ(lines.FlushAll(false), "");
 }
 
+TEST(OutputLines, ShowsWhatATerminalGetsAsItComes) {
+  OutputLines lines({.rank0_has_terminal = true});
+  EXPECT_EQ(lines.Take(Piece(0, ">>> ")), ">>> ");
+  EXPECT_EQ(lines.Take(Piece(1, "a\nb")), "[1] a\n");
+  EXPECT_EQ(lines.Take(Piece(0, "\33[K")), "\33[K");
+  LogPiece again = Piece(0, "a\n");
+  again.attempt = 1;  // Has none.
+  EXPECT_EQ(lines.Take(again), "[0] a\n");
+}
+
 TEST(OutputLines, KeepsTheStreamsApart) {
   OutputLines lines({});
   EXPECT_EQ(lines.Take(Piece(0, "out")), "");
