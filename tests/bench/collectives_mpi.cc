@@ -47,7 +47,7 @@ struct World {
 
 // Small integers, other ones each time: sums are exact, whatever their order.
 void Rewrite(float* values, std::size_t n, int rank, int iteration) {
-  const auto base = static_cast<std::size_t>(rank * 7 + iteration);
+  const auto base = static_cast<std::size_t>(rank) * 7 + static_cast<std::size_t>(iteration);
   for (std::size_t i = 0; i < n; ++i) values[i] = static_cast<float>((base + i) & 63U);
 }
 
@@ -55,7 +55,8 @@ void CheckSum(const float* values, std::size_t n, const World& world, int iterat
   for (const std::size_t i : {std::size_t{0}, n / 2, n - 1}) {
     float expected = 0;
     for (int r = 0; r < world.ranks; ++r) {
-      expected += static_cast<float>((static_cast<std::size_t>(r * 7 + iteration) + i) & 63U);
+      expected += static_cast<float>(
+          (static_cast<std::size_t>(r) * 7 + static_cast<std::size_t>(iteration) + i) & 63U);
     }
     CHECK(values[i] == expected);
   }
