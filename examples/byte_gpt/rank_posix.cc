@@ -79,7 +79,8 @@ Status TrainRank(const ByteGptOptions& options, const std::string& text, const R
                                  .sink = parts.sink,
                                  .host = console,
                                  .clock = clock,
-                                 .place = parts.place});
+                                 .place = parts.place,
+                                 .recorder = parts.recorder});
   if (!trainer.ok()) return std::move(trainer).status();
   const TimePoint start = clock.Now();
   RETURN_IF_ERROR((*trainer)->Run());

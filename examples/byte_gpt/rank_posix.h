@@ -8,6 +8,7 @@
 #include "examples/byte_gpt/options.h"
 #include "runtime/base/link_posix.h"
 #include "runtime/comm/process_group.h"
+#include "runtime/comm/recorder.h"
 #include "runtime/train/checkpoint.h"
 #include "runtime/train/memory.h"
 #include "runtime/train/topology.h"
@@ -22,6 +23,7 @@ struct RankParts {
   RankLink* link = nullptr;
   Place place;
   std::uint32_t attempt = 0;
+  Recorder* recorder = nullptr;
 };
 
 Status TrainRank(const ByteGptOptions& options, const std::string& text, const RankParts& parts);

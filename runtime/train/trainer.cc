@@ -28,9 +28,14 @@ Status Trainer::Run() {
 Status Trainer::Step() {
   ComputeGradients();
   const TimePoint computed = parts_.clock.Now();
-  RETURN_IF_ERROR(barrier_->Wait());
-  RETURN_IF_ERROR(reducer_->Reduce());
-  RETURN_IF_ERROR(barrier_->Wait());
+  const Recorder::Record record = recorder_.Begin({.seq = ++synchronised_,
+                                                   .count = layout_.gradient_elements(),
+                                                   .group = recorded_group_,
+                                                   .op = RecordedOp::kAllReduce,
+                                                   .dtype = kRecordedF32});
+  const Status reduced = ReduceGradients();
+  recorder_.End(record, reduced.ok());
+  RETURN_IF_ERROR(reduced);
   waited_ += parts_.clock.Now() - computed;
 
   const float* tail = reducer_->result() + layout_.tail();
@@ -56,6 +61,13 @@ Status Trainer::Step() {
   return {};
 }
 
+// What the arena and the reducer do is, to whoever reads the recorder, one all_reduce.
+Status Trainer::ReduceGradients() {
+  RETURN_IF_ERROR(barrier_->Wait());
+  RETURN_IF_ERROR(reducer_->Reduce());
+  return barrier_->Wait();
+}
+
 void Trainer::Report(link::Phase phase, std::string note) {
   const auto us = std::chrono::duration_cast<std::chrono::microseconds>(waited_).count();
   waited_ = {};
@@ -70,6 +82,7 @@ void Trainer::Report(link::Phase phase, std::string note) {
 }
 
 void Trainer::ComputeGradients() {
+  const RecordedSpan span(recorder_, RecordedOp::kCompute, step_);
   bool first = true;
   for (const AccumulatePlan::Step& todo : accumulate_.steps) {
     float* into = gradients_.slot(topology_.local_rank(), todo.slot);
@@ -88,6 +101,7 @@ void Trainer::ComputeGradients() {
 
 void Trainer::Update(double gradient_scale) {
   if (topology_.local_rank() >= topology_.lanes()) return;
+  const RecordedSpan span(recorder_, RecordedOp::kOptimizer, step_);
   const AdamWUpdate update = MakeUpdate(options_.optimizer, step_, options_.steps, gradient_scale);
   for (std::size_t bucket = topology_.local_rank(); bucket < layout_.buckets();
        bucket += topology_.lanes()) {
@@ -105,7 +119,10 @@ void Trainer::Update(double gradient_scale) {
 
 Status Trainer::AwaitNode() {
   const TimePoint before = parts_.clock.Now();
+  const Recorder::Record record = recorder_.Begin(
+      {.seq = ++synchronised_, .group = recorded_group_, .op = RecordedOp::kBarrier});
   const Status status = barrier_->Wait();
+  recorder_.End(record, status.ok());
   waited_ += parts_.clock.Now() - before;
   return status;
 }
@@ -114,6 +131,7 @@ Status Trainer::SaveCheckpoint() {
   if (!stager_ || saved_step_ == step_) return {};
   saved_step_ = step_;
   if (leader()) Report(link::Phase::kSaving);
+  const RecordedSpan span(recorder_, RecordedOp::kCheckpoint, step_);
   const std::string host_state =
       leader() ? EncodeHostState({.facts = facts_, .step = step_, .loss_ema = loss_ema()}) : "";
   return stager_->Save(step_, state_, host_state, *barrier_);

@@ -18,6 +18,7 @@
 #include "runtime/base/link.h"
 #include "runtime/comm/barrier.h"
 #include "runtime/comm/process_group.h"
+#include "runtime/comm/recorder.h"
 #include "runtime/train/arena.h"
 #include "runtime/train/checkpoint.h"
 #include "runtime/train/host_state.h"
@@ -69,6 +70,7 @@ class Trainer {
     TrainHost& host;
     Clock& clock;
     Place place;
+    Recorder* recorder = nullptr;  // Null: nothing is recorded.
   };
 
   // Collective.  The parts outlive the trainer.
@@ -99,6 +101,7 @@ class Trainer {
 
   Status Step();
   void ComputeGradients();
+  Status ReduceGradients();
   void Update(double gradient_scale);
   Status AwaitNode();
   void Report(link::Phase phase, std::string note = {});
@@ -119,6 +122,9 @@ class Trainer {
   std::optional<GradientReducer> reducer_;
   std::optional<CheckpointStager> stager_;
   AccumulatePlan accumulate_;
+  Recorder silent_;
+  Recorder& recorder_ = parts_.recorder != nullptr ? *parts_.recorder : silent_;
+  const std::uint16_t recorded_group_ = recorder_.AddGroup("training");
 
   std::uint64_t first_step_ = 0;
   std::uint64_t step_ = 0;
@@ -126,8 +132,9 @@ class Trainer {
   bool stop_seen_ = false;
   bool stopped_ = false;
   bool save_failed_ = false;
-  Duration waited_{};  // In collectives, in this step.
-  double loss_ = 0;    // Of the last step.
+  Duration waited_{};               // In collectives, in this step.
+  std::uint64_t synchronised_ = 0;  // Times that this loop did.
+  double loss_ = 0;                 // Of the last step.
 };
 
 }  // namespace muster
