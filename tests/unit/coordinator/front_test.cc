@@ -118,7 +118,7 @@ class FrontTest : public ::testing::Test {
     Sync();
     return job;
   }
-  void Reported(JobId job, MemberPhase phase, Cause cause = {}) {
+  void Reported(JobId job, MemberPhase phase, const Cause& cause = {}) {
     front_.Reported("n0", 1, JobdStatus{.job = job, .instance = 7, .phase = phase, .cause = cause},
                     Now());
     Sync();
