@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <filesystem>
 #include <map>
@@ -15,6 +16,7 @@
 #include "runtime/base/file_posix.h"
 #include "runtime/base/paths.h"
 #include "runtime/base/progress_points.h"
+#include "runtime/base/recorder_file.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -24,19 +26,23 @@ constexpr std::size_t kPiecesPerLook = 64;
 constexpr std::size_t kSkipMost = 4 << 20;  // So that the lines in it are counted quickly.
 
 // "12.err" in the folder of attempt `attempt`.
-std::optional<LogName> ParseName(AttemptNumber attempt, const std::string& name) {
+std::optional<LogName> ParseName(AttemptNumber attempt, const std::string& name,
+                                 const std::array<const char*, 2>& suffixes) {
   const std::vector<std::string> words = Split(name, '.');
-  if (words.size() != 2 || (words[1] != "out" && words[1] != "err")) return std::nullopt;
+  if (words.size() != 2 || (words[1] != suffixes[0] && words[1] != suffixes[1])) {
+    return std::nullopt;
+  }
   const auto rank = ParseUnsigned(words[0]);
   if (!rank || *rank > UINT32_MAX) return std::nullopt;
   return LogName{.attempt = attempt,
                  .rank = static_cast<std::uint32_t>(*rank),
-                 .is_stderr = words[1] == "err"};
+                 .is_stderr = words[1] == suffixes[1]};
 }
 
 std::optional<LogName> ParseName(const LogSelection& selection, AttemptNumber attempt,
                                  const std::string& name) {
-  if (!selection.progress) return ParseName(attempt, name);
+  if (selection.recorder) return ParseName(attempt, name, {kRecorderSuffix, ""});
+  if (!selection.progress) return ParseName(attempt, name, {"out", "err"});
   if (name != kProgressFileName) return std::nullopt;
   return LogName{.attempt = attempt};
 }
@@ -120,7 +126,10 @@ class LogFiles final : public LogSource {
   void Add(const LogName& name) {
     // Relative to the folder of the job.
     File file{.name = name};
-    if (wish_.selection.progress) {
+    if (wish_.selection.recorder) {
+      file.fd = Open(RecorderFile(".", name.attempt, name.rank));
+      file.times = std::make_unique<LogTimeline>(UniqueFd());
+    } else if (wish_.selection.progress) {
       file.fd = Open("./" + std::to_string(name.attempt) + "/" + kProgressFileName);
       file.times = std::make_unique<LogTimeline>(UniqueFd());
     } else {

@@ -31,7 +31,8 @@ LogWish FromProto(const v1::LogWanted& message) {
                              .tail_lines = message.selection().tail_lines(),
                              .since_us = message.selection().since_us(),
                              .behind_bytes = message.selection().behind_bytes(),
-                             .progress = message.selection().progress()}};
+                             .progress = message.selection().progress(),
+                             .recorder = message.selection().recorder()}};
   for (const v1::LogFrom& from : message.from()) {
     wish.from.push_back(
         {.file = {.attempt = from.attempt(), .rank = from.rank(), .is_stderr = from.is_stderr()},
@@ -45,7 +46,8 @@ ExecWish FromProto(const v1::ExecWanted& message) {
           .job = message.job(),
           .asked = {.attempt = message.attempt(),
                     .rank = message.rank(),
-                    .argv = {message.argv().begin(), message.argv().end()}}};
+                    .argv = {message.argv().begin(), message.argv().end()},
+                    .recorders = message.recorders()}};
 }
 
 ExecWish FromProto(const v1::InputWanted& message) {

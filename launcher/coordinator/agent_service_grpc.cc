@@ -108,6 +108,7 @@ void SessionStream::WantExec(const ExecWant& want) {
   wanted.set_attempt(want.attempt);
   wanted.set_rank(want.rank);
   for (const std::string& word : want.argv) wanted.add_argv(word);
+  wanted.set_recorders(want.recorders);
   Queue(std::move(message));
 }
 

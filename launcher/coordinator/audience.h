@@ -55,13 +55,14 @@ struct LogWant {
   LogSelection selection;
 };
 
-// A program to be run beside a rank.
+// A program to be run beside a rank; or its node's flight recorders to be written down.
 struct ExecWant {
   std::uint64_t id = 0;
   JobId job = 0;
   AttemptNumber attempt = 0;
   std::uint32_t rank = 0;
   std::vector<std::string> argv;
+  bool recorders = false;
 };
 
 // Somebody has input for rank 0 of this attempt.

@@ -256,7 +256,8 @@ grpc::ServerWriteReactor<v1::ExecEvent>* ClusterService::Exec(Context* context,
   const auto stream = MakeStream<ExecStream>(loop_, relays_.execs, id);
   const auto identity = PeerOf(*context);
   Status checked = identity.status();
-  if (checked.ok() && (request->argv().empty() || request->argv(0).empty())) {
+  const bool program = !request->argv().empty() && !request->argv(0).empty();
+  if (checked.ok() && !program && !request->recorders()) {
     checked = Status(Code::kInvalid, "no program to run beside the rank");
   }
   if (!checked.ok()) {
@@ -266,7 +267,8 @@ grpc::ServerWriteReactor<v1::ExecEvent>* ClusterService::Exec(Context* context,
   ExecWant want{.id = id,
                 .job = request->job(),
                 .rank = request->rank(),
-                .argv = {request->argv().begin(), request->argv().end()}};
+                .argv = {request->argv().begin(), request->argv().end()},
+                .recorders = request->recorders()};
   const bool posted = loop_.Post(
       [stream, identity = *identity, want = std::move(want)](Front& front, const Moment&) {
         const auto job = JobFor(front, want.job, identity);

@@ -184,7 +184,8 @@ LogsAsked FromProto(const v1::LogsRequest& message) {
                                 .tail_lines = message.selection().tail_lines(),
                                 .since_us = message.selection().since_us(),
                                 .behind_bytes = message.selection().behind_bytes(),
-                                .progress = message.selection().progress()}};
+                                .progress = message.selection().progress(),
+                                .recorder = message.selection().recorder()}};
   if (message.has_attempt()) asked.attempt = message.attempt();
   return asked;
 }
@@ -286,6 +287,7 @@ v1::LogWanted ToProto(const LogWant& want) {
   selection->set_since_us(want.selection.since_us);
   selection->set_behind_bytes(want.selection.behind_bytes);
   selection->set_progress(want.selection.progress);
+  selection->set_recorder(want.selection.recorder);
   for (const LogOffset& from : want.from) {
     v1::LogFrom* to = message.add_from();
     to->set_attempt(from.attempt);

@@ -106,12 +106,14 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
                         },
                     .settled = [this] { Feed(MoverSettled{}); }}),
       mpi_watch_(base, [this](std::uint32_t local_rank) { RankAlone(local_rank, ""); }),
-      exec_(base, [this](const ExecAsked& asked) { return BesideRank(asked); },
-            {.take = [this](const ExecAsked& asked) { return InputOfRank0(asked); },
-             .end =
-                 [this](AttemptNumber attempt) {
-                   if (InAttempt(attempt) && ranks_.input() != nullptr) ranks_.input()->End();
-                 }}),
+      exec_(
+          base, [this](const ExecAsked& asked) { return BesideRank(asked); },
+          {.take = [this](const ExecAsked& asked) { return InputOfRank0(asked); },
+           .end =
+               [this](AttemptNumber attempt) {
+                 if (InAttempt(attempt) && ranks_.input() != nullptr) ranks_.input()->End();
+               }},
+          [this] { return DumpRecorders(); }),
       child_(evsignal_new(base, SIGCHLD, OnChild, this)),
       deadline_(evtimer_new(base, OnDeadline, this)),
       poll_(evtimer_new(base, OnPoll, this)),
@@ -119,13 +121,14 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
       idle_(evtimer_new(base, OnIdle, this)),
       settle_max_(evtimer_new(base, OnSettleMax, this)),
       epilog_max_(evtimer_new(base, OnEpilogMax, this)),
-      log_news_(event_new(base, ranks_.log_news().fd(), EV_READ | EV_PERSIST, OnLogNews, this)) {
+      log_news_(event_new(base, ranks_.log_news().fd(), EV_READ | EV_PERSIST, OnLogNews, this)),
+      dumped_(event_new(base, dump_.fd(), EV_READ | EV_PERSIST, OnDumped, this)) {
   state_.status.instance = NewInstance();
 }
 
 Daemon::~Daemon() {
   for (event* item :
-       {child_, deadline_, poll_, spare_, idle_, settle_max_, epilog_max_, log_news_}) {
+       {child_, deadline_, poll_, spare_, idle_, settle_max_, epilog_max_, log_news_, dumped_}) {
     event_free(item);
   }
 }
@@ -134,6 +137,7 @@ Status Daemon::Begin() {
   CHECK(event_add(child_, nullptr) == 0);
   CHECK(evtimer_add(idle_, &kIdleMax) == 0);
   CHECK(event_add(log_news_, nullptr) == 0);
+  CHECK(event_add(dumped_, nullptr) == 0);
   const Result<std::uint16_t> port = peers_.Listen();
   if (!port.ok()) return port.status();
   state_.status.port = *port;
@@ -172,7 +176,10 @@ void Daemon::Turn(const JobdEvent& event) {
                              " attempt=" + std::to_string(now.attempt) +
                              " phase=" + Name(now.phase) + Told(now.cause));
   }
-  if (before.ranks_alive > 0 && now.ranks_alive == 0) TellMark(Mark::kAllGone);
+  if (before.ranks_alive > 0 && now.ranks_alive == 0) {
+    TellMark(Mark::kAllGone);
+    DumpRecorders();
+  }
   for (const JobdEffect& effect : effects) {
     std::visit([this](const auto& e) { Do(e); }, effect);
   }

@@ -28,6 +28,7 @@
 #include "launcher/jobd/pmix_servers_event.h"
 #include "launcher/jobd/ports_posix.h"
 #include "launcher/jobd/rank_environment.h"
+#include "launcher/jobd/recorder_dump_posix.h"
 #include "runtime/base/jobd_arguments.h"
 
 namespace muster {
@@ -54,6 +55,7 @@ class Daemon {
   static void OnSettleMax(evutil_socket_t, short, void* self);
   static void OnEpilogMax(evutil_socket_t, short, void* self);
   static void OnLogNews(evutil_socket_t, short, void* self);
+  static void OnDumped(evutil_socket_t, short, void* self);
 
   // The core.
   void Feed(JobdEvent event);
@@ -76,6 +78,7 @@ class Daemon {
   void MaybePrepared();
   void MaybeMpiUp();
   void Aborted(const pmix::RankAborted& aborted);
+  std::uint64_t DumpRecorders();
   Result<Spawn> BesideRank(const ExecAsked& asked) const;
   Result<UniqueFd> InputOfRank0(const ExecAsked& asked);
   // `said`: the end of its stderr, if it ended.
@@ -138,6 +141,7 @@ class Daemon {
     std::optional<LocalRanks::Exit> last_exit;  // Held back until all that it started is gone.
   };
   Attempt attempt_;
+  std::optional<StartAttempt> forked_;  // Whose ranks were forked last.
 
   LateRemoval removal_;
   NodeScripts scripts_;
@@ -152,6 +156,7 @@ class Daemon {
   MpiWatch mpi_watch_;
   FenceTable fences_;
   ExecDoor exec_;
+  RecorderDump dump_;
   event* const child_;
   event* const deadline_;
   event* const poll_;
@@ -160,6 +165,7 @@ class Daemon {
   event* const settle_max_;
   event* const epilog_max_;
   event* const log_news_;
+  event* const dumped_;
 };
 
 }  // namespace muster

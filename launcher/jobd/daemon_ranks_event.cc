@@ -1,3 +1,5 @@
+#include <fcntl.h>
+
 #include <span>
 #include <utility>
 
@@ -10,6 +12,7 @@
 #include "runtime/base/env_posix.h"
 #include "runtime/base/log.h"
 #include "runtime/base/paths.h"
+#include "runtime/base/recorder_file.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -151,6 +154,7 @@ void Daemon::Do(const ForkRanks&) {
   std::vector<std::vector<std::uint32_t>> cpus;
   for (const SeatPlan& plan : attempt_.seating.seats) cpus.push_back(plan.cpus);
   const std::vector<LocalRanks::Exit> unborn = ranks_.Fork(order(), environments, links, cpus);
+  forked_ = order();
   TellMark(Mark::kRanksForked);
   std::map<std::uint32_t, pid_t> pids;
   for (std::uint32_t local = 0; local < count; ++local) pids[local] = ranks_.PidOf(local);
@@ -272,6 +276,26 @@ void Daemon::Aborted(const pmix::RankAborted& aborted) {
   // Open MPI aborts a rank when its peer is gone.
   cause.consequence = ranks_.BlamesPeer(local_rank);
   Feed(LocalFailed{std::move(cause)});
+}
+
+std::uint64_t Daemon::DumpRecorders() {
+  std::vector<RecorderDump::Ring> rings;
+  if (!forked_) return dump_.Write({});
+  const Host& host = forked_->hosts[forked_->host_index];
+  for (std::uint32_t local = 0; local < host.slots.size(); ++local) {
+    const auto memory = services_.memory().Find(RecorderMemory(local));
+    if (!memory.ok()) continue;  // This rank's program has none.
+    rings.push_back({.memory = UniqueFd(fcntl(memory->fd, F_DUPFD_CLOEXEC, 0)),
+                     .bytes = memory->bytes,
+                     .path = RecorderFile(LogsOfJob(arguments_.logs, forked_->job),
+                                          forked_->attempt, host.first_rank + local)});
+  }
+  return dump_.Write(std::move(rings));
+}
+
+void Daemon::OnDumped(evutil_socket_t, short, void* pointer) {
+  auto* self = static_cast<Daemon*>(pointer);
+  self->exec_.Dumped(self->dump_.finished());
 }
 
 Result<Spawn> Daemon::BesideRank(const ExecAsked& asked) const {

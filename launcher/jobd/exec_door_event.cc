@@ -44,8 +44,8 @@ ExecDoor::Caller::~Caller() {
   if (pid > 0) kill(-pid, SIGKILL);
 }
 
-ExecDoor::ExecDoor(event_base* base, Prepare prepare, Input input)
-    : base_(base), prepare_(std::move(prepare)), input_(std::move(input)) {}
+ExecDoor::ExecDoor(event_base* base, Prepare prepare, Input input, Dump dump)
+    : base_(base), prepare_(std::move(prepare)), input_(std::move(input)), dump_(std::move(dump)) {}
 
 ExecDoor::~ExecDoor() {
   if (listener_ == nullptr) return;
@@ -96,8 +96,14 @@ bool ExecDoor::TakeDescriptors(Caller& caller) {
 
 void ExecDoor::Asked(Caller& caller, std::string_view body) {
   const auto asked = DecodeWire<ExecAsked>(body);
-  if (!asked.ok() || caller.pid != 0 || caller.writes) return;
+  if (!asked.ok() || caller.pid != 0 || caller.writes || caller.dump) return;
   if (asked->input) return AskedForInput(caller, *asked);
+  if (asked->recorders) {
+    caller.out.Reset();
+    caller.err.Reset();
+    caller.dump = dump_();
+    return;
+  }
   if (asked->argv.empty() || !caller.out.valid()) return;
   Result<Spawn> spawn = prepare_(*asked);
   if (!spawn.ok()) {
@@ -140,6 +146,14 @@ bool ExecDoor::Reaped(pid_t pid, int wait_status) {
   found->pid = 0;
   Say(*found, EndOf(wait_status, found->report, found->program));
   return true;
+}
+
+void ExecDoor::Dumped(std::uint64_t number) {
+  for (Caller& caller : callers_) {
+    if (!caller.dump || *caller.dump > number) continue;
+    caller.dump.reset();
+    Say(caller, {});
+  }
 }
 
 void ExecDoor::EndAll() {

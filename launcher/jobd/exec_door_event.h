@@ -33,7 +33,10 @@ class ExecDoor {
     std::function<void(AttemptNumber)> end;
   };
 
-  ExecDoor(event_base* base, Prepare prepare, Input input);
+  // Has the flight recorders written down; a number for Dumped().
+  using Dump = std::function<std::uint64_t()>;
+
+  ExecDoor(event_base* base, Prepare prepare, Input input, Dump dump);
   ~ExecDoor();
   ExecDoor(const ExecDoor&) = delete;
   ExecDoor& operator=(const ExecDoor&) = delete;
@@ -42,6 +45,9 @@ class ExecDoor {
 
   // A child ended; false when it was none of these.
   bool Reaped(pid_t pid, int wait_status);
+
+  // All dumps up to this number lie beside the logs.
+  void Dumped(std::uint64_t number);
 
   // Kills them all.
   void EndAll();
@@ -54,6 +60,7 @@ class ExecDoor {
     UniqueFd out, err;
     std::unique_ptr<FrameChannel> channel;
     std::optional<AttemptNumber> writes;  // Has the input of rank 0 of this attempt.
+    std::optional<std::uint64_t> dump;    // Waits for it.
     pid_t pid = 0;                        // 0: not started, or ended.
     UniqueFd report;
     std::string program;
@@ -75,6 +82,7 @@ class ExecDoor {
   event_base* const base_;
   const Prepare prepare_;
   const Input input_;
+  const Dump dump_;
   evconnlistener* listener_ = nullptr;
   std::string path_;
   std::list<Caller> callers_;

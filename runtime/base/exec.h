@@ -9,6 +9,8 @@
 // One connection for the input of an attempt: the byte carries nothing, and ExecAsked says `input`.
 // The daemon's ExecSaid carries the descriptor to write to, and the daemon forgets its own.  The
 // connection stays until the agent writes no more: with its end, however it came, ends the input.
+//
+// Asked for `recorders`, the daemon answers when they lie beside the logs.
 // Pure values; any thread.
 #pragma once
 
@@ -23,10 +25,11 @@ struct ExecAsked {
   AttemptNumber attempt = 0;
   std::uint32_t rank = 0;
   std::vector<std::string> argv;
-  bool input = false;  // No program: what the rank reads from.
+  bool input = false;      // No program: what the rank reads from.
+  bool recorders = false;  // No program: write down the flight recorders of the ranks here.
   template <typename A>
   void Fields(A& a) {
-    a(attempt, rank, argv, input);
+    a(attempt, rank, argv, input, recorders);
   }
 };
 

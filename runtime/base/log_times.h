@@ -37,6 +37,7 @@ struct LogSelection {
   std::int64_t since_us = 0;
   std::uint64_t behind_bytes = 0;  // Further behind, it is read on near its end; 0: never.
   bool progress = false;           // Instead: the points of the loss curve, as rank 0's.
+  bool recorder = false;           // Instead: each rank's flight recorder (recorder_file.h).
   bool operator==(const LogSelection&) const = default;
 };
 
