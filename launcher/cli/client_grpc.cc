@@ -65,6 +65,7 @@ Result<ExecEnd> ClusterClient::Exec(
   message.set_job(request.job);
   message.set_rank(request.rank);
   for (const std::string& word : request.argv) message.add_argv(word);
+  message.set_recorders(request.recorders);
   const auto stub = channel_->Connect();
   if (!stub.ok()) return channel_->Away(stub.status());
   grpc::ClientContext context;

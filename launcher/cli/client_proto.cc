@@ -114,6 +114,7 @@ v1::LogsRequest ToProto(const LogsRequest& request) {
   selection->set_since_us(request.selection.since_us);
   selection->set_behind_bytes(request.selection.behind_bytes);
   selection->set_progress(request.selection.progress);
+  selection->set_recorder(request.selection.recorder);
   return message;
 }
 

@@ -54,6 +54,7 @@ struct ExecRequest {
   JobId job = 0;
   std::uint32_t rank = 0;
   std::vector<std::string> argv;
+  bool recorders = false;  // Instead: the flight recorders of its node are written down.
 };
 
 // A piece of what the caller gives to rank 0.

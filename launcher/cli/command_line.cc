@@ -74,6 +74,18 @@ class CommandLine {
         "{pid} stands for the rank's process, as $MUSTER_RANK_PID does in the program's "
         "environment.\nIt ends with the job, or with this command.",
         &CommandLine::Exec);
+    Add<TraceCommand>(
+        "trace", "Write what the ranks did last: for Perfetto, or PyTorch's fr_trace",
+        "muster trace 7 -o trace.json        open it at ui.perfetto.dev\n"
+        "  muster trace --last 7               a table: who is behind?\n"
+        "  muster trace --format flight 7 -o dump/rank_\n\n"
+        "A rank's flight recorder keeps some hundred steps of a program on libmuster's training "
+        "loop.\nIt is written down when an attempt ends, also of ranks that were killed, and "
+        "when this is called.\nfr_trace reads pickles; this makes them of what `flight` wrote:\n"
+        "  python3 -c 'import json, pickle, sys\n"
+        "  for f in sys.argv[1:]: d = json.load(open(f)); pickle.dump(d, open(f, \"wb\"))' "
+        "dump/rank_*",
+        &CommandLine::Trace);
     Add<NodesCommand>("nodes", "List nodes", "muster nodes", &CommandLine::Nothing);
     Add<DrainCommand>("drain", "Take a node out of use", "muster drain n3 --reason 'bad fan'",
                       &CommandLine::Drain);
@@ -244,6 +256,37 @@ class CommandLine {
   void Exec(CLI::App& app, ExecCommand& exec) {
     AddJob(app, exec.job);
     app.add_option("--rank", exec.rank, "Beside which rank (0)");
+  }
+  void Trace(CLI::App& app, TraceCommand& trace) {
+    AddJob(app, trace.job);
+    app.add_option("--attempt", trace.attempt, "Of this attempt (the newest)")
+        ->check(CLI::NonNegativeNumber);
+    CLI::Option* format =
+        app.add_option_function<std::string>(
+               "--format",
+               [&trace](const std::string& text) {
+                 trace.format = text == "flight" ? TraceFormat::kFlight : TraceFormat::kChrome;
+               },
+               "chrome: Trace Event JSON, for ui.perfetto.dev and chrome://tracing; flight: what "
+               "PyTorch's flight recorder writes, a JSON for each rank (chrome)")
+            ->check(CLI::IsMember({"chrome", "flight"}));
+    app.add_option_function<std::string>(
+           "--rank", [&trace](const std::string& text) { trace.ranks = *ParseRanks(text); },
+           "Only these ranks, such as 0,3-5 (all)")
+        ->type_name("RANKS")
+        ->check([](const std::string& text) {
+          const auto ranks = ParseRanks(text);
+          return ranks.ok() ? std::string() : ranks.status().message();
+        });
+    CLI::Option* output =
+        app.add_option(
+               "-o,--output", trace.output,
+               "Write to this file; of `flight` to this name and the rank's number (stdout)")
+            ->type_name("FILE");
+    app.add_flag("--last", trace.last,
+                 "Instead, a table of what each rank did last, and who is behind")
+        ->excludes(format)
+        ->excludes(output);
   }
   void Nothing(CLI::App&, NodesCommand&) {}
   void Drain(CLI::App& app, DrainCommand& drain) {

@@ -97,6 +97,16 @@ struct ExecCommand {
   std::uint32_t rank = 0;
   std::vector<std::string> command;
 };
+enum class TraceFormat : std::uint8_t { kChrome, kFlight };
+struct TraceCommand {
+  Common common;
+  std::string job;
+  std::int64_t attempt = -1;  // -1: the newest.
+  TraceFormat format = TraceFormat::kChrome;
+  std::vector<std::uint32_t> ranks;  // Empty: all.
+  std::string output;                // Empty: stdout; of kFlight what rank numbers are put behind.
+  bool last = false;                 // Instead: a table of what each rank did last.
+};
 struct NodesCommand {
   Common common;
 };
@@ -160,8 +170,8 @@ struct KeeperCommand {
 using Command =
     std::variant<RunCommand, SubmitCommand, PlanCommand, ListCommand, ShowCommand, WhyCommand,
                  WaitCommand, LogsCommand, EventsCommand, CancelCommand, SignalCommand, ExecCommand,
-                 NodesCommand, DrainCommand, ResumeCommand, UpCommand, DownCommand, CkptCommand,
-                 InitCommand, CoordinatorCommand, AgentCommand, KeeperCommand>;
+                 TraceCommand, NodesCommand, DrainCommand, ResumeCommand, UpCommand, DownCommand,
+                 CkptCommand, InitCommand, CoordinatorCommand, AgentCommand, KeeperCommand>;
 
 // Either a command, or a text to print and the status to leave with (help: 0, a mistake: 2).
 struct Parsed {

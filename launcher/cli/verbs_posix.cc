@@ -14,6 +14,7 @@
 #include "launcher/cli/seats.h"
 #include "launcher/cli/show_curve_posix.h"
 #include "launcher/cli/terminal_posix.h"
+#include "launcher/cli/trace_posix.h"
 #include "launcher/cli/verdict.h"
 #include "runtime/base/owner_posix.h"
 #include "runtime/base/text.h"
@@ -255,6 +256,12 @@ int Do(const ExecCommand& exec) {
     if (!end.ok()) return Fail(end.status(), exec.common.json);
     if (end->failure.empty()) return static_cast<int>(end->exit);
     return Fail(Status(Code::kInvalid, end->failure), exec.common.json, end->exit);
+  });
+}
+
+int Do(const TraceCommand& trace) {
+  return WithJob(trace.common, trace.job, [&](ClusterClient& client, JobId job) {
+    return CarryOutTrace(client, job, trace);
   });
 }
 

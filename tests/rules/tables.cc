@@ -29,7 +29,7 @@ const std::map<std::string, std::vector<std::string>>& Arrows() {
       {"launcher/agent", {"runtime/base"}},
       {"launcher/jobd", {"runtime/base"}},
       {"launcher/mover", {"runtime/base", "runtime/checkpoint"}},
-      {"launcher/cli", {"runtime/base", "runtime/checkpoint"}},
+      {"launcher/cli", {"runtime/base", "runtime/checkpoint", "runtime/comm"}},
       {"launcher",  // main.cc, the one file that knows every part.
        {"launcher/placement", "launcher/coordinator", "launcher/agent", "launcher/jobd",
         "launcher/mover", "launcher/cli"}},

@@ -1,0 +1,184 @@
+#include "launcher/cli/behind.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "runtime/base/text.h"
+
+namespace muster {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+bool IsCollectiveOf(const RecordedEntry& entry, std::uint16_t group) {
+  return entry.group == group && !IsSpan(entry.op) && !IsTransfer(entry.op);
+}
+
+const RecordedEntry* Find(const Recording& recording, std::uint16_t group, std::uint64_t seq) {
+  const auto found = std::find_if(
+      recording.entries.begin(), recording.entries.end(),
+      [&](const RecordedEntry& e) { return IsCollectiveOf(e, group) && e.seq == seq; });
+  return found == recording.entries.end() ? nullptr : &*found;
+}
+
+// "all_reduce #128 of training", as whoever called it says.
+std::string CallName(const std::vector<RankTrace>& traces, std::uint16_t group, std::uint64_t seq) {
+  std::string op = "collective", of;
+  for (const RankTrace& trace : traces) {
+    const RecordedEntry* entry = Find(trace.recording, group, seq);
+    if (entry != nullptr) op = NameOf(*entry);
+    if (of.empty()) of = GroupName(trace.recording, group);
+  }
+  return op + " #" + std::to_string(seq) + " of " + of;
+}
+
+std::string RanksName(const std::vector<std::int32_t>& ranks) {
+  constexpr std::size_t kMost = 8;
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < std::min(ranks.size(), kMost); ++i) {
+    names.push_back(std::to_string(ranks[i]));
+  }
+  const std::string more =
+      ranks.size() > kMost ? " and " + std::to_string(ranks.size() - kMost) + " more" : "";
+  return (ranks.size() == 1 ? "rank " : "ranks ") + Join(names, ", ") + more;
+}
+
+const Recording& Of(const std::vector<RankTrace>& traces, std::int32_t rank) {
+  return std::find_if(traces.begin(), traces.end(),
+                      [&](const RankTrace& trace) { return trace.recording.rank == rank; })
+      ->recording;
+}
+
+template <typename Less>
+std::vector<std::int32_t> RanksWhere(const std::vector<GroupProgress>& all, Less less) {
+  std::vector<std::int32_t> ranks;
+  for (const GroupProgress& one : all) {
+    if (less(one)) ranks.push_back(one.rank);
+  }
+  return ranks;
+}
+
+// The ranks that called something else than most, where all called.
+std::string Disagreement(const std::vector<RankTrace>& traces, std::uint16_t group,
+                         std::uint64_t seq) {
+  std::map<std::string, std::vector<std::int32_t>> callers;
+  for (const RankTrace& trace : traces) {
+    const RecordedEntry* entry = Find(trace.recording, group, seq);
+    if (entry == nullptr) return "";
+    callers[NameOf(*entry) + " " + RecordedTypeName(entry->dtype) + "[" +
+            std::to_string(entry->count) + "]"]
+        .push_back(trace.recording.rank);
+  }
+  if (callers.size() < 2) return "";
+  std::vector<std::string> parts;
+  for (const auto& [call, ranks] : callers) parts.push_back(RanksName(ranks) + ": " + call);
+  return "the ranks disagree on call #" + std::to_string(seq) + " of " +
+         GroupName(traces[0].recording, group) + ": " + Join(parts, "; ");
+}
+
+// Empty: this group does not tell.
+std::string SentenceOf(const std::vector<RankTrace>& traces, std::uint16_t group) {
+  const std::vector<GroupProgress> all = ProgressOf(traces, group);
+  if (all.size() < 2) return "";
+  const auto by_start = [](const auto& a, const auto& b) { return a.started < b.started; };
+  const auto [last, first] = std::minmax_element(all.begin(), all.end(), by_start);
+  const std::uint64_t low = last->started, high = first->started;
+  if (std::string text = Disagreement(traces, group, low); !text.empty()) return text;
+  if (low < high) {
+    const auto behind = RanksWhere(all, [&](const auto& one) { return one.started == low; });
+    return RanksName(behind) + " never entered " + CallName(traces, group, low + 1) + "; " +
+           (behind.size() == 1 ? "it was" : RanksName({behind[0]}) + " was") + " last in " +
+           LastOf(Of(traces, behind[0]));
+  }
+  const auto inside = RanksWhere(all, [&](const auto& one) { return one.completed < high; });
+  if (inside.empty()) return "";
+  const std::string call = CallName(traces, group, high);
+  if (inside.size() == all.size()) return "every rank entered " + call + ", and none has left it";
+  return RanksName(inside) + " entered " + call + " and never left it, the others did";
+}
+
+std::size_t Groups(const std::vector<RankTrace>& traces) {
+  std::size_t groups = 0;
+  for (const RankTrace& trace : traces) {
+    groups = std::max(groups, trace.recording.groups.size());
+  }
+  return groups;
+}
+
+}  // namespace
+
+std::vector<GroupProgress> ProgressOf(const std::vector<RankTrace>& traces, std::uint16_t group) {
+  std::vector<GroupProgress> all;
+  bool any = false;
+  for (const RankTrace& trace : traces) {
+    GroupProgress one{.rank = trace.recording.rank};
+    for (const RecordedEntry& entry : trace.recording.entries) {
+      if (!IsCollectiveOf(entry, group)) continue;
+      any = true;
+      one.started = std::max(one.started, entry.seq);
+      if (entry.state == RecordedState::kCompleted) {
+        one.completed = std::max(one.completed, entry.seq);
+      }
+    }
+    all.push_back(one);
+  }
+  return any ? all : std::vector<GroupProgress>();
+}
+
+std::string LastOf(const Recording& recording) {
+  if (recording.entries.empty()) return "nothing that it recorded";
+  const RecordedEntry& entry = recording.entries.back();
+  const std::string what = IsSpan(entry.op)
+                               ? NameOf(entry) + " of step " + std::to_string(entry.seq)
+                               : NameOf(entry) + " #" + std::to_string(entry.seq) + " of " +
+                                     GroupName(recording, entry.group);
+  if (entry.state == RecordedState::kCompleted) return what;
+  return what + (entry.state == RecordedState::kFailed ? " (failed)" : " (not ended)");
+}
+
+std::string BehindSentence(const std::vector<RankTrace>& traces) {
+  for (std::size_t group = 0; group < Groups(traces); ++group) {
+    std::string text = SentenceOf(traces, static_cast<std::uint16_t>(group));
+    if (!text.empty()) return text;
+  }
+  return "no rank is behind: all completed the same collectives";
+}
+
+std::string LastPage(const std::vector<RankTrace>& traces) {
+  std::string page;
+  for (std::size_t group = 0; group < Groups(traces); ++group) {
+    const auto all = ProgressOf(traces, static_cast<std::uint16_t>(group));
+    if (all.empty()) continue;
+    page += "GROUP " + GroupName(traces[0].recording, static_cast<std::uint16_t>(group)) + "\n";
+    page += "RANK   STARTED  COMPLETED  LAST IN\n";
+    for (const GroupProgress& one : all) {
+      const auto cell = [](const std::string& text, std::size_t width) {
+        return text + std::string(text.size() < width ? width - text.size() : 1, ' ');
+      };
+      page += cell(std::to_string(one.rank), 7) + cell("#" + std::to_string(one.started), 9) +
+              cell("#" + std::to_string(one.completed), 11) + LastOf(Of(traces, one.rank)) + "\n";
+    }
+  }
+  return page + BehindSentence(traces) + "\n";
+}
+
+std::string LastJson(const std::vector<RankTrace>& traces) {
+  Json groups = Json::array();
+  for (std::size_t group = 0; group < Groups(traces); ++group) {
+    Json ranks = Json::array();
+    for (const GroupProgress& one : ProgressOf(traces, static_cast<std::uint16_t>(group))) {
+      ranks.push_back({{"rank", one.rank},
+                       {"started", one.started},
+                       {"completed", one.completed},
+                       {"last", LastOf(Of(traces, one.rank))}});
+    }
+    if (ranks.empty()) continue;
+    groups.push_back({{"group", GroupName(traces[0].recording, static_cast<std::uint16_t>(group))},
+                      {"ranks", ranks}});
+  }
+  return Json({{"groups", groups}, {"sentence", BehindSentence(traces)}})
+             .dump(-1, ' ', false, Json::error_handler_t::replace) +
+         "\n";
+}
+
+}  // namespace muster
