@@ -29,7 +29,9 @@ void InputPull::Main() {
     const auto stream = stub_->PullInput(&context_);
     v1::PullWord first;
     first.set_id(wish_.id);
-    if (!writer.ok()) first.set_failure(writer.status().message());
+    const bool over = writer.status().code() == Code::kAborted;
+    first.set_closed(over);
+    if (!writer.ok() && !over) first.set_failure(writer.status().message());
     const bool wanted = stream->Write(first);
     if (wanted && writer.ok()) Carry(*stream, *writer);
     if (writer.ok()) writer->Close();

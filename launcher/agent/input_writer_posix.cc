@@ -47,7 +47,7 @@ Result<InputWriter> InputWriter::Take(const ExecDoorPlace& door, AttemptNumber a
   const auto said = DecodeWire<ExecSaid>(std::string_view(heard).substr(sizeof(std::uint32_t)));
   if (!said.ok()) return said.status();
   if (!said->failure.empty()) return Status(Code::kInvalid, said->failure);
-  if (!input.fd_.valid()) return Status(Code::kInternal, "the job daemon gave no descriptor");
+  if (!input.fd_.valid()) return Status(Code::kAborted, "rank 0 reads no more");
   input.daemon_ = *std::move(daemon);
   return input;
 }

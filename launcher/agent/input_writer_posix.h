@@ -12,7 +12,7 @@ namespace muster {
 
 class InputWriter {
  public:
-  // Asks the job daemon for it; kAborted once `stop` is readable.
+  // Asks the job daemon for it; kAborted when rank 0 has ended, or once `stop` is readable.
   static Result<InputWriter> Take(const ExecDoorPlace& door, AttemptNumber attempt, int stop);
 
   // All of it, at the rank's pace; false: nobody reads any more, or `stop` is readable.

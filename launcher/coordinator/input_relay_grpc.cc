@@ -95,9 +95,11 @@ std::optional<Status> PullStream::Heard() {
       const MutexLock lock(mutex_);
       giver_ = found;
     }
-    closed_ = !in_.failure().empty();
-    if (closed_) found->End(Status(Code::kAborted, in_.failure()));
-    if (closed_) return Status();
+    closed_ = in_.closed() || !in_.failure().empty();
+    if (closed_) {
+      found->End(in_.failure().empty() ? Status() : Status(Code::kAborted, in_.failure()));
+      return Status();
+    }
     if (!found->Attach(shared_from_this())) return Status(Code::kNotFound, "nobody gives any");
   }
   if (!in_.closed()) return std::nullopt;

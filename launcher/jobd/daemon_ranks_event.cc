@@ -310,7 +310,7 @@ Result<Spawn> Daemon::BesideRank(const ExecAsked& asked) const {
 }
 
 Result<UniqueFd> Daemon::InputOfRank0(const ExecAsked& asked) {
-  if (!InAttempt(asked.attempt)) return Status(Code::kInvalid, "rank 0's attempt is over");
+  if (!InAttempt(asked.attempt)) return Status(Code::kAborted, "rank 0's attempt is over");
   if (ranks_.input() == nullptr) return Status(Code::kInvalid, "rank 0 takes no input here");
   return ranks_.input()->Take();
 }

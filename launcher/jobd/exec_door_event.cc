@@ -128,6 +128,8 @@ void ExecDoor::Asked(Caller& caller, std::string_view body) {
 // come together.
 void ExecDoor::AskedForInput(Caller& caller, const ExecAsked& asked) {
   const Result<UniqueFd> end = input_.take(asked);
+  // Whoever was too late has lost nothing: the rank would not have read it.
+  if (end.status().code() == Code::kAborted) return Say(caller, {});
   if (!end.ok()) return Say(caller, {.exit = kNotExecutable, .failure = end.status().message()});
   std::string frame = EncodeWire(ExecSaid{});
   const auto size = static_cast<std::uint32_t>(frame.size());
