@@ -98,7 +98,12 @@ Status NodeBarrier::Sleep(std::uint32_t round, Duration timeout) {
 #endif
   }
   const TimePoint deadline = RealClock().Now() + timeout;
-  shared_.slept.store(round);
+  // It only rises: a rank that comes here late, when its round is over and another sleeps in the
+  // next one, must not take that one's word back.
+  std::uint32_t slept = shared_.slept.load();
+  while (static_cast<std::int32_t>(round - slept) > 0 &&
+         !shared_.slept.compare_exchange_weak(slept, round)) {
+  }
   while (!passed()) {
     if (abort_ != nullptr) RETURN_IF_ERROR(abort_->reason());
     Duration left = deadline - RealClock().Now();

@@ -31,6 +31,24 @@ TEST(NodeBarrier, NobodyLeavesBeforeEverybodyCame) {
   }
 }
 
+// More ranks than cores: some go to sleep late, when their round is over and others sleep already
+// in the next.
+TEST(NodeBarrier, ASleeperOfTheNextRoundIsNotForgotten) {
+  constexpr int kRanks = 4;
+  constexpr int kRounds = 40000;
+  NodeBarrier::Shared shared{};
+  std::vector<std::jthread> threads;
+  for (int rank = 0; rank < kRanks; ++rank) {
+    threads.emplace_back([&] {
+      NodeBarrier barrier(shared, kRanks, 0, std::chrono::seconds(20));
+      for (int round = 0; round < kRounds; ++round) {
+        const Status waited = barrier.Wait();
+        ASSERT_TRUE(waited.ok()) << "round " << round << ": " << waited.message();
+      }
+    });
+  }
+}
+
 TEST(NodeBarrier, TellsWhoIsMissingInsteadOfHanging) {
   NodeBarrier::Shared shared{};
   NodeBarrier barrier(shared, 3, 0, std::chrono::milliseconds(5));
