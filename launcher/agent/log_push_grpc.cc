@@ -29,8 +29,9 @@ void LogPush::Enough() {
 
 void LogPush::Abandon() {
   const MutexLock lock(mutex_);
+  abandoned_ = true;
   context_.TryCancel();
-  if (!writing_) Close();  // Else the write fails, and closes.
+  if (!writing_) Close();  // Else with the end of the write, which may have come off before.
 }
 
 bool LogPush::resting() {
@@ -76,7 +77,7 @@ void LogPush::OnWriteDone(bool ok) {
   const MutexLock lock(mutex_);
   if (closed_) return;
   writing_ = false;
-  if (!ok) Close();
+  if (!ok || abandoned_) Close();
   Pump();
 }
 

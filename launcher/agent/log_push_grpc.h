@@ -44,6 +44,7 @@ class LogPush final : public grpc::ClientWriteReactor<v1::PushedLog> {
   bool follow_ GUARDED_BY(mutex_);
   bool writing_ GUARDED_BY(mutex_) = false;
   bool closed_ GUARDED_BY(mutex_) = false;
+  bool abandoned_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace muster
