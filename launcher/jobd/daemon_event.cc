@@ -264,7 +264,7 @@ void Daemon::Exited(const LocalRanks::Exit& exit) {
   services_.HearLast(exit.local_rank);
   const bool alone = mpi_watch_.Exited(exit.local_rank);
   if (alone && exit.cause.kind <= CauseKind::kExit) RankAlone(exit.local_rank, exit.cause.text);
-  if (attempt_.killing && ranks_.alive() == 0) {
+  if (ranks_.alive() == 0) {
     attempt_.last_exit = exit;
     return Poll();
   }

@@ -138,7 +138,8 @@ class Daemon {
     std::uint32_t fences = 0;     // Finished.
     bool mpi_up = false;
     bool killing = false;
-    std::optional<LocalRanks::Exit> last_exit;  // Held back until all that it started is gone.
+    // Held back until the logs are whole and, with `killing`, all that it started is gone.
+    std::optional<LocalRanks::Exit> last_exit;
   };
   Attempt attempt_;
   std::optional<StartAttempt> forked_;  // Whose ranks were forked last.

@@ -163,15 +163,18 @@ void Daemon::Do(const ForkRanks&) {
   for (const LocalRanks::Exit& exit : unborn) Feed(RankExited{exit.local_rank, exit.cause});
 }
 
-// Waits for what the ranks left behind to be gone.
+// Waits for what the ranks left behind: lines on their way to the logs, and processes once they are
+// to go.
 void Daemon::Poll() {
   if (scripts_.running()) return;  // Its end leads here.
-  if (!ranks_.Gone(Ours())) {
+  const bool may_leave_processes = attempt_.last_exit && !attempt_.killing;
+  if (may_leave_processes ? !ranks_.LogsWhole() : !ranks_.Gone(Ours())) {
     evtimer_add(poll_, &kPollInterval);
     return;
   }
   if (const auto exit = std::exchange(attempt_.last_exit, std::nullopt)) {
     Feed(RankExited{exit->local_rank, exit->cause, exit->by_us});
+    if (may_leave_processes) return;
   }
   if (StartScript(std::exchange(epilog_, {}))) return;
   MaybePrepared();

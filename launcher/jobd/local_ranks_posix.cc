@@ -26,6 +26,9 @@ namespace {
 // A user without rights may have 64 MiB in pipes: that is enough for 200 ranks a host.
 constexpr int kOutPipeBytes = 256 << 10, kErrPipeBytes = 64 << 10;
 constexpr Duration kLogPatience = std::chrono::milliseconds(500);
+// At the end, for a disk that hangs: jobd's loop goes on between two looks, a millisecond apart.
+constexpr Duration kLogLook = std::chrono::milliseconds(1);
+constexpr int kLogLooks = 5000;
 
 Cause LaunchCause(const NodeName& node, const std::string& text) {
   return {.kind = CauseKind::kLaunch, .node = node, .text = "node " + node + ": " + text};
@@ -127,6 +130,8 @@ std::vector<LocalRanks::Exit> LocalRanks::Fork(
   reports_.Reset(ends[0]);
   const UniqueFd report(ends[1]);
   drained_ = false;
+  settling_ = forgetting_ = 0;
+  looks_left_ = kLogLooks;
   memory_.Begin(groups_.empty() ? "" : groups_.back());
   Spawn spawn{.argv = order.program.argv,
               .workdir = order.program.workdir,
@@ -224,8 +229,6 @@ std::optional<LocalRanks::Exit> LocalRanks::Reaped(pid_t pid, int wait_status,
     rank.record.exited = true;
     rank.record.wait_status = wait_status;
     ReadReports();
-    // Whoever hears that all have ended may read the logs to their ends.
-    if (alive() == 0) drain_.Settle(kLogPatience);
     const bool by_us = killed_ && WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL;
     return Exit{local, by_us ? OurKill(rank) : CauseOf(rank, local, peak_bytes), by_us};
   }
@@ -315,10 +318,27 @@ std::size_t LocalRanks::alive() const {
   }));
 }
 
+bool LocalRanks::LogsWhole() {
+  if (alive() > 0) return false;
+  if (drained_) return true;
+  if (settling_ == 0) settling_ = drain_.BeginSettle();
+  return Settled(settling_);
+}
+
 bool LocalRanks::Gone(const std::set<pid_t>& ours) {
   if (alive() > 0 || !EndAllBut(ours)) return false;
-  if (!std::exchange(drained_, true)) drain_.Forget(kLogPatience);
-  return true;
+  if (drained_) return true;
+  if (forgetting_ == 0) forgetting_ = drain_.BeginForget();
+  drained_ = Settled(forgetting_);
+  return drained_;
+}
+
+bool LocalRanks::Settled(std::uint64_t begun) {
+  if (looks_left_ > 0 && drain_.Settled(begun, kLogLook)) return true;
+  if (looks_left_ > 0 && --looks_left_ == 0) {
+    Log(LogLevel::kError, "the disk of the logs hangs: what the ranks wrote last is not all there");
+  }
+  return looks_left_ == 0;
 }
 
 bool LocalRanks::EndAllBut(const std::set<pid_t>& ours) {

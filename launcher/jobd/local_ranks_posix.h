@@ -68,8 +68,11 @@ class LocalRanks {
   bool BlamesPeer(std::uint32_t local_rank);
 
   std::size_t alive() const;
-  // Neither a rank nor anything that a rank started is alive; then the logs are whole.  Kills what
-  // it finds, except `ours`.
+  // No rank is alive, and what they wrote is in the logs, or their disk hangs; begin with the last
+  // exit, then look again and again.
+  bool LogsWhole();
+  // Neither a rank nor anything that a rank started is alive, and the logs are whole, or their disk
+  // hangs.  Kills what it finds, except `ours`.
   bool Gone(const std::set<pid_t>& ours);
 
   // Of the attempt that was forked last.
@@ -100,6 +103,7 @@ class LocalRanks {
   Cause OurKill(const Rank& rank) const;
   Cause ExecCause(const ExecFailure& failure) const;
   void ReadReports();
+  bool Settled(std::uint64_t begun);
   void MakeRanksGroup(AttemptNumber attempt);
 
   const NodeName node_;
@@ -119,6 +123,10 @@ class LocalRanks {
   OutOfMemoryWatch memory_;
   bool killed_ = false;
   bool drained_ = true;  // No rank was forked since the pipes were closed.
+  // What was begun of the drain; and how many looks at it are left, instead of a time: a machine
+  // that stood still has not waited.
+  std::uint64_t settling_ = 0, forgetting_ = 0;
+  int looks_left_ = 0;
   LogDrain drain_;
 };
 

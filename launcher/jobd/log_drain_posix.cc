@@ -48,11 +48,12 @@ struct Stream {
 Status OpenFiles(Stream& stream) {
   const LogTarget& target = stream.target;
   RETURN_IF_ERROR(MakeFolders(target.times_path.substr(0, target.times_path.rfind('/'))));
-  stream.file.Reset(open(target.path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  if (!stream.file.valid()) return ErrnoStatus("open the log " + target.path, errno);
+  // Before the log: a reader that finds the log opens both.
   stream.times.Reset(open(target.times_path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   const off_t size = stream.times.valid() ? lseek(stream.times.get(), 0, SEEK_END) : 0;
   stream.times_end = static_cast<std::uint64_t>(size) / kLogTimeBytes * kLogTimeBytes;
+  stream.file.Reset(open(target.path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  if (!stream.file.valid()) return ErrnoStatus("open the log " + target.path, errno);
   return {};
 }
 
@@ -351,23 +352,28 @@ Status LogDrain::AddFrom(const LogTarget& target, UniqueFd source) {
   return {};
 }
 
-bool LogDrain::Settle(Duration patience) {
-  if (!thread_.joinable()) return true;
-  shared_->mutex.lock();
-  const std::uint64_t mine = ++shared_->asked;
+std::uint64_t LogDrain::BeginSettle() {
+  if (!thread_.joinable()) return 0;
+  const MutexLock lock(shared_->mutex);
+  const std::uint64_t begun = ++shared_->asked;
   shared_->Wake();
-  const bool done =
-      shared_->done.wait_for(shared_->mutex, patience, [&] { return shared_->settled >= mine; });
-  shared_->mutex.unlock();
-  return done;
+  return begun;
 }
 
-bool LogDrain::Forget(Duration patience) {
+std::uint64_t LogDrain::BeginForget() {
   {
     const MutexLock lock(shared_->mutex);
     shared_->forget = true;
   }
-  return Settle(patience);
+  return BeginSettle();
+}
+
+bool LogDrain::Settled(std::uint64_t begun, Duration patience) {
+  shared_->mutex.lock();
+  const bool done =
+      shared_->done.wait_for(shared_->mutex, patience, [&] { return shared_->settled >= begun; });
+  shared_->mutex.unlock();
+  return done;
 }
 
 std::optional<std::string> LogDrain::EndOf(const std::string& path) {

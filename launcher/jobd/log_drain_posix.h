@@ -4,11 +4,12 @@
 //   - no rank is ever stopped by its log: what a full or failing disk does not take is dropped,
 //     counted, and told in the file where it is missing, once the disk takes it again;
 //   - each file is byte for byte what was written, in order; beside it lies when (log_times.h);
-//   - Settle() returns when all that was written before is in the files, or after its patience: a
-//     disk that hangs holds up the pipes and this thread, never jobd's loop.
+//   - a settlement that was begun is done when all that was written before is in the files: a disk
+//     that hangs holds up the pipes and this thread, never jobd's loop.
 // All calls from the loop's thread.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,9 +43,15 @@ class LogDrain {
   // The same, from a descriptor that never blocks, such as a terminal's.
   Status AddFrom(const LogTarget& target, UniqueFd source);
   // False: it was not done in time.
-  bool Settle(Duration patience);
+  bool Settle(Duration patience) { return Settled(BeginSettle(), patience); }
   // Settles, and closes all pipes and files.
-  bool Forget(Duration patience);
+  bool Forget(Duration patience) { return Settled(BeginForget(), patience); }
+
+  // The same for who cannot wait, but can look again: what to ask Settled() about.
+  std::uint64_t BeginSettle();
+  std::uint64_t BeginForget();
+  // Whether all that was begun until then is done, after this time at most.
+  bool Settled(std::uint64_t begun, Duration patience);
 
   // What came last for this file, at most kLogEndMost bytes, until Forget(); nothing when the file
   // has it all.

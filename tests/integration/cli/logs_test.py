@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -83,7 +84,7 @@ class Logs(unittest.TestCase):
                          [("n0", "0", "hello"), ("n1", "1", "hello")])
         said = [FULL.fullmatch(line) for line in err.splitlines()]
         self.assertEqual(sorted(found.groups() for found in said if found),
-                         [("n0", "0", "0"), ("n1", "1", "1")])
+                         [("n0", "0", "0"), ("n1", "1", "1")], err)
 
     def test_lines_of_many_ranks_stay_whole_and_in_order(self):
         script = ("i=0; while [ $i -lt 2000 ]; do echo \"$RANK $i ${i}x${i}x$i $RANK\"; "
@@ -147,17 +148,21 @@ class Logs(unittest.TestCase):
 
     # ---- restarts -------------------------------------------------------------------------------
 
-    RESTARTS = ("echo attempt $TORCHELASTIC_RESTART_COUNT of $RANK; printf cut; "
+    def restarts(self):
+        """Rank 1 fails twice, but not before rank 0 has said that it is there."""
+        said = os.path.join(self.folder, "said-$MUSTER_JOB_ID-$TORCHELASTIC_RESTART_COUNT")
+        return ("echo attempt $TORCHELASTIC_RESTART_COUNT of $RANK; printf cut; "
+                f"[ $RANK = 0 ] && touch {said}; while [ ! -e {said} ]; do sleep 0.01; done; "
                 "[ $RANK = 1 ] && [ $TORCHELASTIC_RESTART_COUNT -lt 2 ] && exit 3; "
                 "[ $TORCHELASTIC_RESTART_COUNT -lt 2 ] && exec sleep 1000; echo; echo done")
 
     def test_following_goes_on_across_restarts(self):
-        out, _ = self.run_job(self.RESTARTS, "--max-restarts", "2")
+        out, _ = self.run_job(self.restarts(), "--max-restarts", "2")
         self.assertEqual([line for line in lines_of(out, 1) if line != "cut"],
                          [f"attempt {n} of 1" for n in range(3)] + ["done"])
         attempts = [line for line in lines_of(out, 0) if line.startswith("attempt")]
         self.assertEqual(attempts, sorted(attempts))
-        job = self.submit(self.RESTARTS, "--max-restarts", "2")
+        job = self.submit(self.restarts(), "--max-restarts", "2")
         follow = self.muster("logs", "-f", "--rank", "1", job).stdout.decode()
         self.muster("wait", job)
         self.assertEqual(follow, "attempt 0 of 1\ncut" "attempt 1 of 1\ncut" "attempt 2 of 1\ncut\n"
@@ -166,7 +171,7 @@ class Logs(unittest.TestCase):
         self.assertEqual(self.logs(job, "--rank", "1", "--attempt", "0"), "attempt 0 of 1\ncut")
 
     def test_logs_of_an_ended_job_outlive_coordinator_and_agents(self):
-        job = self.submit(self.RESTARTS, "--max-restarts", "2")
+        job = self.submit(self.restarts(), "--max-restarts", "2")
         self.muster("wait", job)
         before = sorted(self.logs(job, "--json").splitlines())
         mine = [json.loads(line) for line in before if json.loads(line)["rank"] == 1]
@@ -180,8 +185,36 @@ class Logs(unittest.TestCase):
                           json.loads(self.muster("nodes", "--json").stdout)), "the nodes are back")
         self.assertEqual(sorted(self.logs(job, "--json").splitlines()), before)
 
+    def test_lines_flow_again_after_each_death_of_the_coordinator(self):
+        number = self.file("round")
+        script = f"while :; do read round < {number}; echo $round; sleep 0.001; done"
+        with open(number, "w", encoding="utf-8") as file:
+            file.write("0\n")
+        with subprocess.Popen([MUSTER, "run", "-N", "2", "--ranks-per-node", "1", "--", "/bin/sh",
+                               "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL) as run:
+            watchdog = threading.Timer(PATIENCE, run.kill)
+            watchdog.start()
+            for count in range(4):
+                if count > 0:  # Four times in a row the keeper would not have it.
+                    before = self.pids_of("coordinator")
+                    os.kill(before[0], signal.SIGKILL)
+                    until(lambda before=before: set(self.pids_of("coordinator")) - set(before),
+                          "a new coordinator")
+                with open(number + "-new", "w", encoding="utf-8") as file:
+                    file.write(f"{count}\n")
+                os.rename(number + "-new", number)
+                waiting = {b"[%d] %d\n" % (rank, count) for rank in (0, 1)}
+                while waiting:
+                    line = run.stdout.readline()
+                    self.assertTrue(line, f"round {count}: {waiting} did not come")
+                    waiting.discard(line)
+            run.send_signal(signal.SIGTERM)
+            run.stdout.read()
+            watchdog.cancel()
+
     def test_logs_can_be_read_after_the_cluster_was_down(self):
-        job = self.submit(self.RESTARTS, "--max-restarts", "2")
+        job = self.submit(self.restarts(), "--max-restarts", "2")
         self.muster("wait", job)
         before = sorted(self.logs(job, "--json").splitlines())
         self.assertEqual(sum("attempt" in json.loads(line)["text"] for line in before), 6)

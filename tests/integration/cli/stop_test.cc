@@ -85,7 +85,8 @@ TEST_F(StopTest, ACoordinatorThatIsKilledDoesNotDisturbTheJob) {
   Write("go", "");
   EXPECT_EQ(run->Wait(), 0) << run->err();
   EXPECT_EQ(Lines(run->out()),
-            (std::vector<std::string>{"[0] ready", "[0] went", "[1] ready", "[1] went"}));
+            (std::vector<std::string>{"[0] ready", "[0] went", "[1] ready", "[1] went"}))
+      << run->err();
 }
 
 TEST_F(StopTest, AnAgentThatIsKilledDoesNotDisturbTheJob) {

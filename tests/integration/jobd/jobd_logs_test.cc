@@ -1,6 +1,9 @@
 // The ranks' log files: every byte, in order, with its time; and what happens without room for
 // them.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -100,6 +103,60 @@ TEST_F(JobdLogsTest, SettlesWhatWasWrittenBefore) {
     const auto text = ReadFile(target.path);
     ASSERT_EQ(text.ok() ? *text : "", expected);
   }
+}
+
+// Whoever finds a log opens its times, once.
+TEST_F(JobdLogsTest, MakesTheTimesBeforeTheLog) {
+  std::filesystem::create_directories(File("times"));
+  const UniqueFd watch(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  const int logs = inotify_add_watch(watch.get(), scene_.folder().c_str(), IN_CREATE);
+  const int times = inotify_add_watch(watch.get(), File("times").c_str(), IN_CREATE);
+  LogDrain drain;
+  const LogTarget target{.path = File("log"), .times_path = File("times/log"), .name = "x"};
+  ASSERT_TRUE(drain.Add(target, 65536).ok());
+  alignas(inotify_event) char events[4096];
+  const ssize_t size = read(watch.get(), events, sizeof events);
+  std::vector<int> made;
+  for (ssize_t at = 0; at < size;) {
+    const auto* event = reinterpret_cast<const inotify_event*>(events + at);
+    made.push_back(event->wd);
+    at += static_cast<ssize_t>(sizeof(inotify_event) + event->len);
+  }
+  EXPECT_EQ(made, (std::vector<int>{times, logs}));
+}
+
+// The log is a pipe that is full: as a disk that hangs, until somebody reads.
+TEST_F(JobdLogsTest, TellsTheLastExitOnceTheLogsAreWhole) {
+  TestJob job(Options(1, "echo $$ > " + File("pid") + "; echo the last line"));
+  const std::string log =
+      LogFile(LogsOfJob(job.nodes[0]->arguments().logs, job.order.job), 0, 0, false);
+  std::filesystem::create_directories(log.substr(0, log.rfind('/')));
+  ASSERT_EQ(mkfifo(log.c_str(), 0600), 0);
+  const UniqueFd reader(open(log.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  ASSERT_TRUE(reader.valid());
+  const std::string filler(4096, '-');
+  while (write(reader.get(), filler.data(), filler.size()) > 0) {
+  }
+  job.Start(0);
+  std::string pid;
+  ASSERT_TRUE(job.Until([&] {
+    const auto said = ReadFile(File("pid"));
+    if (said.ok() && said->ends_with('\n')) pid = said->substr(0, said->size() - 1);
+    return !pid.empty() && access(("/proc/" + pid).c_str(), F_OK) != 0;
+  }));
+  // A second in which nothing may be told.
+  const TimePoint until = RealClock().Now() + std::chrono::seconds(1);
+  job.Until([&] { return RealClock().Now() > until; });
+  EXPECT_EQ(job.nodes[0]->status.phase, MemberPhase::kRunning);
+  std::string text(1 << 20, '\0');
+  std::string all;
+  ASSERT_TRUE(job.Until([&] {
+    const ssize_t n = read(reader.get(), text.data(), text.size());
+    if (n > 0) all.append(text, 0, static_cast<std::size_t>(n));
+    return job.nodes[0]->status.phase == MemberPhase::kLeft;
+  }));
+  EXPECT_TRUE(all.ends_with("-the last line\n"));
+  EXPECT_TRUE(job.End());
 }
 
 TEST_F(JobdLogsTest, SaysWhenWhatWasWritten) {

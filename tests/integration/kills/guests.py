@@ -81,10 +81,18 @@ def listening_inodes():
 class Guest:
     """`muster exec` beside rank 0 of a job, until it is ended."""
 
-    def __init__(self, cluster, job):
+    def __init__(self, cluster, job, insist=False):
+        """insist: it is asked for again while the job has not begun."""
         self.cluster, self.job = cluster, job
-        self.process = cluster.start("exec", str(job.id), "--", "sh", "-c",
-                                     "echo $$; while :; do sleep 1; done")
+        self.pid = 0
+        self.begin()
+        while insist and not self.pid and not job.over():
+            self.process.communicate()
+            self.begin()
+
+    def begin(self):
+        self.process = self.cluster.start("exec", str(self.job.id), "--", "sh", "-c",
+                                          "echo $$; while :; do sleep 1; done")
         line = self.process.stdout.readline()  # Empty: the job was not running.
         self.pid = int(line) if line.strip() else 0
 

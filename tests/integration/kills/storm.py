@@ -185,7 +185,7 @@ class Storm:
         job = self.occasion(part, phase)
         guest = None
         if part == "exec" or self.random.random() < 0.1:
-            guest = Guest(self.cluster, job)
+            guest = Guest(self.cluster, job, insist=part == "exec")
         try:
             return self.strike_at(part, phase, job)
         finally:
