@@ -63,7 +63,7 @@ TEST(LogPushTest, EndsWheneverItIsAbandoned) {
     push->Abandon();
     const bool ended =
         done.get_future().wait_for(std::chrono::seconds(20)) == std::future_status::ready;
-    if (!ended) push.release();  // gRPC may still call it.
+    if (!ended) (void)push.release();  // gRPC may still call it.
     ASSERT_TRUE(ended) << "round " << round;
   }
 }
