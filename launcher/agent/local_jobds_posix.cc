@@ -271,7 +271,11 @@ void LocalJobds::RunRounds(JobId job, Local& local, TimePoint now) {
 JobdStatus LocalJobds::StatusFromFile(const std::optional<JobdRecord>& record) const {
   if (!record) return {};
   constexpr std::size_t kLargest = 16 << 20;
-  const auto bytes = ReadForeignFile(host_.paths.DaemonStatus(host_.node, record->id), kLargest);
+  auto bytes = ReadForeignFile(LiveStatus(host_.paths.DaemonShm(host_.node, record->id)), kLargest);
+  // It has swept its traces: this it left at its end.
+  if (!bytes.ok()) {
+    bytes = ReadForeignFile(host_.paths.DaemonStatus(host_.node, record->id), kLargest);
+  }
   if (!bytes.ok()) return {};
   const auto file = DecodeWire<StatusFile>(*bytes);
   return file.ok() ? file->status : JobdStatus{};

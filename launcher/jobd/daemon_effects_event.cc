@@ -9,6 +9,7 @@
 #include "launcher/jobd/psk_openssl.h"
 #include "runtime/base/env_posix.h"
 #include "runtime/base/log.h"
+#include "runtime/base/paths.h"
 #include "runtime/base/status_file.h"
 #include "runtime/base/text.h"
 #include "runtime/base/wire.h"
@@ -82,7 +83,7 @@ void Daemon::Do(const SendPeer& effect) {
 void Daemon::Do(const TellAgent&) {
   std::string bytes = EncodeWire(StatusFile{state_.status, ranks_.Records()});
   if (bytes != status_bytes_) {
-    const Status written = ReplaceFile(arguments_.status, bytes);
+    const Status written = ReplaceFile(LiveStatus(arguments_.shm), bytes);
     if (!written.ok()) Log(LogLevel::kError, written.message());
     if (written.ok()) status_bytes_ = std::move(bytes);
   }
@@ -138,6 +139,11 @@ void Daemon::SweepTraces() {
   }
   ranks_.RemoveGroups();
   removal_.RemoveAll();
+  // An agent that was away reads there how it ended.
+  if (!status_bytes_.empty()) {
+    const Status written = ReplaceFile(arguments_.status, status_bytes_);
+    if (!written.ok()) Log(LogLevel::kError, written.message());
+  }
   const Status removed = RemoveTree(arguments_.shm);
   if (!removed.ok()) Log(LogLevel::kWarning, removed.message());
 }

@@ -14,7 +14,7 @@ namespace muster {
 struct JobdArguments {
   NodeName node;
   std::string socket;  // Where to listen for the agent.
-  std::string status;  // The status file.
+  std::string status;  // The status file of its end; while it lives: LiveStatus().
   std::string logs;    // ClusterPaths::Logs().
   std::string shm;     // ClusterPaths::DaemonShm().
   std::string cgroup;  // A cgroup2 or freezer folder made for it; empty: none.

@@ -6,7 +6,8 @@
 //     coordinator.address          HOST:PORT, once it listens
 //     agents/NODE/daemons/ID/record      written by the agent before the jobd starts
 //     agents/NODE/daemons/ID/jobd.log    what the jobd says
-//     agents/NODE/daemons/ID/own/status  written by the jobd (D3); the folder is the owner's
+//     agents/NODE/daemons/ID/own/status  written by the jobd at its end (D3); the folder is the
+//                                        owner's
 //     logs/JOB/ATTEMPT/RANK.out          and RANK.err; never removed by a restart
 //     logs/JOB/ATTEMPT/times/NODE/RANK.out    and RANK.err: when it was written (log_times.h),
 //     where
@@ -14,6 +15,7 @@
 //     NODE/ID.sock                 where the jobd listens for its agent
 //     NODE/ID.exec                 and for what `muster exec` runs
 //   /dev/shm/muster-SHORTID-NODE-ID/    PMIx servers, session files and shared memory of MPI
+//     status                       written by the jobd while it lives (D3)
 //
 // ID is the job daemon's, not the job's: a jobd is started before its job is known, so that the job
 // need not wait for it.
@@ -27,6 +29,11 @@
 #include "runtime/base/orders.h"
 
 namespace muster {
+
+// In DaemonShm(): the loop of a jobd waits for no disk, which may take half a minute for a rename.
+inline std::string LiveStatus(const std::string& daemon_shm) {
+  return daemon_shm + "/status";
+}
 
 // Where the logs of a job lie, below ClusterPaths::Logs().
 inline std::string LogsOfJob(const std::string& logs, JobId job) {

@@ -1,7 +1,8 @@
 // What a job daemon writes down about itself, so that no exit is lost when it dies (D3).
 //
-// One EncodeWire(StatusFile) in the file that JobdArguments::status names, replaced whole
-// on each change; who starts a node's agent anew reads it.  Pure; any thread.
+// One EncodeWire(StatusFile) in LiveStatus(), replaced whole on each change, and at its end in the
+// file that JobdArguments::status names; who starts a node's agent anew reads it.  Pure; any
+// thread.
 #pragma once
 
 #include <cstdint>

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "runtime/base/status_file.h"
+#include "runtime/base/wire.h"
 #include "tests/integration/jobd/test_job_posix.h"
 #include "tests/integration/lib/clean_test.h"
 
@@ -253,6 +255,13 @@ TEST_F(JobdProcessTest, ServesANewAgentAndGoesOnWithoutOne) {
   ASSERT_TRUE(job.UntilAll(MemberPhase::kLeft));
   EXPECT_EQ(job.Out(0, 0), "done\n");
   EXPECT_TRUE(job.End());
+  EXPECT_FALSE(std::filesystem::exists(job.nodes[0]->arguments().shm));
+  const auto bytes = ReadFile(job.nodes[0]->arguments().status);
+  ASSERT_TRUE(bytes.ok());
+  const auto last = DecodeWire<StatusFile>(*bytes);
+  ASSERT_TRUE(last.ok());
+  EXPECT_EQ(last->status.job, job.order.job);
+  EXPECT_GE(last->status.phase, MemberPhase::kLeft);
 }
 
 // A spare: it has no job yet, and nobody but the agent that started it knows of it.
@@ -272,7 +281,7 @@ TEST_F(JobdProcessTest, SaysThatItHasNoJobYet) {
   ASSERT_TRUE(job.Until([&] { return node.status.instance != 0; }));
   EXPECT_EQ(node.status.job, 0U);
   EXPECT_EQ(node.status.phase, MemberPhase::kNone);
-  EXPECT_FALSE(std::filesystem::exists(node.arguments().status));
+  EXPECT_FALSE(std::filesystem::exists(LiveStatus(node.arguments().shm)));
   node.Disconnect();
   EXPECT_EQ(node.Wait(), 0);
 }

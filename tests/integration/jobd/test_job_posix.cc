@@ -277,7 +277,7 @@ bool TestJob::AllSay(AttemptNumber attempt, const std::string& text) const {
 
 pid_t TestJob::PidOf(std::uint32_t rank) const {
   for (const auto& node : nodes) {
-    const auto bytes = ReadFile(node->arguments().status);
+    const auto bytes = ReadFile(LiveStatus(node->arguments().shm));
     const auto file = bytes.ok() ? DecodeWire<StatusFile>(*bytes) : bytes.status();
     if (!file.ok()) continue;
     for (const RankRecord& record : file->ranks) {
