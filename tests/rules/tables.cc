@@ -23,7 +23,7 @@ const std::map<std::string, std::vector<std::string>>& Arrows() {
       {"runtime/checkpoint", {"runtime/base"}},
       {"runtime/train", {"runtime/comm", "runtime/checkpoint"}},
       {"runtime/client", {"runtime/checkpoint"}},
-      {"examples/*", {"runtime/train"}},
+      {"examples/*", {"runtime/train", "runtime/client"}},
       {"launcher/placement", {"runtime/base"}},
       {"launcher/coordinator", {"runtime/base", "launcher/placement"}},
       {"launcher/agent", {"runtime/base"}},

