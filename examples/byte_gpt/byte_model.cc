@@ -38,12 +38,14 @@ ByteModel::ByteModel(const GptConfig& config, std::string_view text, std::uint64
   CHECK(text.size() > config.context);
 }
 
-float ByteModel::Gradient(std::uint64_t step, std::uint32_t micro_batch, const Layout& layout,
-                          const float* parameters, float* gradient) {
-  const std::size_t at = SampleIndex(seed_, step, micro_batch, text_.size() - config_.context);
+float ByteModel::Gradient(const MicroBatch& at, const Layout& layout, const float* parameters,
+                          float* gradient, Backward& backward) {
+  const std::size_t first = SampleIndex(seed_, at.step, at.index, text_.size() - config_.context);
   const std::span text(reinterpret_cast<const std::uint8_t*>(text_.data()), text_.size());
-  return gpt_.Gradient(layout, parameters, text.subspan(at, config_.context),
-                       text.subspan(at + 1, config_.context), gradient);
+  return gpt_.Gradient(layout, parameters,
+                       {.tokens = text.subspan(first, config_.context),
+                        .targets = text.subspan(first + 1, config_.context)},
+                       gradient, backward);
 }
 
 std::string WriteLines(const GptConfig& config, const Layout& layout, const float* parameters,

@@ -18,8 +18,8 @@ class ByteModel final : public Model {
   void Initialize(std::uint64_t seed, const Layout& layout, float* parameters) const override {
     InitializeGpt(config_, seed, layout, parameters);
   }
-  float Gradient(std::uint64_t step, std::uint32_t micro_batch, const Layout& layout,
-                 const float* parameters, float* gradient) override;
+  float Gradient(const MicroBatch& at, const Layout& layout, const float* parameters,
+                 float* gradient, Backward& backward) override;
   std::uint64_t tokens_per_micro_batch() const override { return config_.context; }
 
  private:

@@ -129,11 +129,13 @@ std::span<const float> Gpt::Forward(const Layout& layout, const float* parameter
   return {logits_.data(), length_ * kVocabulary};
 }
 
-float Gpt::Gradient(const Layout& layout, const float* parameters,
-                    std::span<const std::uint8_t> tokens, std::span<const std::uint8_t> targets,
-                    float* gradient) {
+float Gpt::Gradient(const Layout& layout, const float* parameters, const Sequence& sequence,
+                    float* gradient, Backward& backward) {
+  const std::span<const std::uint8_t> tokens = sequence.tokens;
   Forward(layout, parameters, tokens);
-  const float loss = CrossEntropy(length_, kVocabulary, targets.data(), logits_.data());
+  const float loss = CrossEntropy(length_, kVocabulary, sequence.targets.data(), logits_.data());
+  backward.Begin();
+  Scale(length_ * kVocabulary, backward.loss_scale(), logits_.data());
   const std::size_t c = config_.width;
   const std::vector<const float*> weights = Pointers(layout, parameters);
   const std::vector<float*> gradients = Pointers(layout, gradient);
@@ -147,10 +149,13 @@ float Gpt::Gradient(const Layout& layout, const float* parameters,
   LayerNormBackward(length_, c, d_branch_.data(), layers_.back().out.data(), weights[last],
                     final_mean_.data(), final_rstd_.data(), d_stream_.data(), gradients[last],
                     gradients[last + 1]);
+  backward.Final(last + 1);
+  backward.Final(last);
   for (std::size_t layer = config_.layers; layer-- > 0;) {
     const std::size_t first = kFirstBlock + layer * kParts;
     BackwardBlock(&weights[first], &gradients[first],
                   layer == 0 ? embedded_.data() : layers_[layer - 1].out.data(), layers_[layer]);
+    for (std::size_t part = kParts; part-- > 0;) backward.Final(first + part);
   }
   std::fill_n(gradients[kPositions], config_.context * c, 0.0F);
   std::copy_n(d_stream_.data(), length_ * c, gradients[kPositions]);
@@ -158,6 +163,8 @@ float Gpt::Gradient(const Layout& layout, const float* parameters,
     float* token = gradients[kTokens] + tokens[t] * c;
     for (std::size_t i = 0; i < c; ++i) token[i] += d_stream_[t * c + i];
   }
+  backward.Final(kPositions);
+  backward.Final(kTokens);  // Tied: the head wrote it first.
   return loss;
 }
 

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "runtime/train/backward.h"
 #include "runtime/train/layout.h"
 
 namespace muster {
@@ -36,10 +37,13 @@ class Gpt {
   std::span<const float> Forward(const Layout& layout, const float* parameters,
                                  std::span<const std::uint8_t> tokens);
 
-  // Mean loss of predicting targets[i] after tokens[0..i]; writes its whole gradient.
-  float Gradient(const Layout& layout, const float* parameters,
-                 std::span<const std::uint8_t> tokens, std::span<const std::uint8_t> targets,
-                 float* gradient);
+  struct Sequence {
+    std::span<const std::uint8_t> tokens, targets;  // Equally long.
+  };
+  // Mean loss of predicting targets[i] after tokens[0..i]; writes its whole gradient, times
+  // backward.loss_scale(), and tells tensor by tensor when it is final.
+  float Gradient(const Layout& layout, const float* parameters, const Sequence& sequence,
+                 float* gradient, Backward& backward);
 
  private:
   using Buffer = std::vector<float>;

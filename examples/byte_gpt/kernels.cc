@@ -179,6 +179,11 @@ MUSTER_CLONES void FillRows(std::size_t rows, std::size_t width, const float* __
   }
 }
 
+MUSTER_CLONES void Scale(std::size_t n, float by, float* values) {
+  if (by == 1) return;
+  for (std::size_t i = 0; i < n; ++i) values[i] *= by;
+}
+
 MUSTER_CLONES void SumRows(std::size_t rows, std::size_t width, const float* __restrict in,
                            float* __restrict sums) {
   std::fill_n(sums, width, 0.0F);

@@ -38,6 +38,9 @@ void FillRows(std::size_t rows, std::size_t width, const float* bias, float* out
 void FillRows(std::size_t rows, std::size_t width, const float* bias, const float* residual,
               float* out);
 
+// values *= by.
+void Scale(std::size_t n, float by, float* values);
+
 // sums = the sum of the rows.
 void SumRows(std::size_t rows, std::size_t width, const float* in, float* sums);
 

@@ -53,12 +53,55 @@ void AddOptions(CLI::App& app, ByteGptOptions& options) {
       ->check(CLI::IsMember({"memory", "commit"}));
   app.add_option("--threads", options.threads, "Ranks as threads of this process")
       ->check(CLI::Range(1, 1024));
+  app.add_option("--backend", options.backend,
+                 "Process group of launched ranks: mpi; hybrid: shared memory inside a node")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"mpi", "hybrid"}));
   app.add_option(
       "--step-log", options.step_log,
       "The first rank appends a line a step to this file: attempt, step, microseconds of "
       "the monotonic clock, loss, tokens so far");
   app.add_option("--sample", options.sample, "Lines to write at the end");
   app.add_flag("--hash", options.hash, "Print the SHA-256 of the final parameters");
+}
+
+void AddTrainingOptions(CLI::App& app, ByteGptOptions& options) {
+  app.add_option("--accumulate", options.accumulate,
+                 "Gradient accumulation: so many times --micro-batches a step, reduced once")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 65536));
+  app.add_option("--clip", options.clip,
+                 "Clip the gradient's norm, over all ranks, to this; 0: do not")
+      ->capture_default_str();
+  app.add_option("--schedule", options.schedule,
+                 "Learning rate after the warm-up: constant, or linear or cosine to a tenth")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"constant", "linear", "cosine"}));
+  app.add_option("--warmup-steps", options.warmup_steps, "Steps of linear warm-up")
+      ->capture_default_str();
+  app.add_flag("--bf16", options.bf16, "Weights and gradients in bf16, master weights in f32");
+  app.add_option("--loss-scale", options.loss_scale,
+                 "Multiply the loss by this power of two before it is differentiated; dynamic: "
+                 "from 65536, halved when a gradient overflows, doubled after 2000 good steps")
+      ->capture_default_str();
+  app.add_option("--nan", options.nan,
+                 "A loss or gradient with a NaN or Inf: stop with an error that names step and "
+                 "tensor, or skip the step")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"stop", "skip"}));
+  app.add_flag("--zero1", options.zero1,
+               "ZeRO-1: each node keeps its part of the optimizer's state; the same bits");
+  app.add_flag("--no-overlap", options.no_overlap,
+               "Sum gradients between nodes after the backward pass, not during it");
+  app.add_flag("--no-deterministic", options.no_deterministic,
+               "Sum in the order that is cheapest: the bits depend on the number of ranks");
+  app.footer(
+      "Examples:\n"
+      "  byte_gpt --steps 120 --hash --sample 2\n"
+      "  byte_gpt --threads 2 --accumulate 4 --clip 0.5 --schedule linear --warmup-steps 20\n"
+      "  mpirun -np 4 byte_gpt --bf16 --loss-scale dynamic --nan skip\n"
+      "  muster run -N 2 --ranks-per-node 4 --checkpoint-store /tmp/store -- byte_gpt --zero1 "
+      "--checkpoint-every 50");
 }
 
 Status Train(const ByteGptOptions& options) {
@@ -78,6 +121,7 @@ Status Train(const ByteGptOptions& options) {
   if (info->launcher == Launcher::kMuster && !options.checkpoint_dir.empty()) {
     return Status(Code::kInvalid, "under muster the job's store is used, not --checkpoint-dir");
   }
+  RETURN_IF_ERROR(ToTrainOptions(options).status());
   if (!launched && options.checkpoint_every > 0 && options.checkpoint_dir.empty()) {
     return Status(Code::kInvalid, "--checkpoint-every needs --checkpoint-dir");
   }
@@ -93,6 +137,7 @@ int Main(int argc, char** argv) {
   ByteGptOptions options;
   CLI::App app("Trains a byte-level GPT (834,304 parameters) on text.");
   AddOptions(app, options);
+  AddTrainingOptions(app, options);
   CLI11_PARSE(app, argc, argv);
   const Status status = Train(options);
   if (status.ok()) return 0;

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "runtime/train/train_options.h"
+
 namespace muster {
 
 struct ByteGptOptions {
@@ -17,9 +19,24 @@ struct ByteGptOptions {
   std::string resume = "memory";
   std::string data = "/usr/share/common-licenses";
   int threads = 1;
+  std::string backend = "mpi";
   std::string step_log;
   std::size_t sample = 0;
   bool hash = false;
+  // How it trains (runtime/train/train_options.h).
+  std::uint32_t accumulate = 1;
+  bool zero1 = false;
+  bool bf16 = false;
+  std::string loss_scale = "1";
+  double clip = 1;
+  std::string schedule = "cosine";
+  std::uint64_t warmup_steps = 100;
+  std::string nan = "stop";
+  bool no_deterministic = false;
+  bool no_overlap = false;
 };
+
+// What the loop is told of them.  kInvalid names the flag.
+Result<TrainOptions> ToTrainOptions(const ByteGptOptions& options);
 
 }  // namespace muster

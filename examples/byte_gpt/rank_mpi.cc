@@ -65,12 +65,18 @@ Status Open(const ByteGptOptions& options, const RankInfo& info, Session& sessio
   auto mpi = MpiSession::Start(info.world_size);
   if (!mpi.ok()) return std::move(mpi).status();
   session.mpi = *std::move(mpi);
-  session.group = session.mpi->World();
   session.place = {.node = info.node_rank, .local_rank = info.local_rank};
   if (info.launcher != Launcher::kMuster) {
     const auto place = session.mpi->FindPlace();
     if (!place.ok()) return place.status();
     session.place = {.node = place->node, .local_rank = place->local_rank};
+  }
+  if (options.backend == "hybrid") {
+    auto group = session.mpi->Hybrid(session.place.node);
+    if (!group.ok()) return std::move(group).status();
+    session.group = *std::move(group);
+  } else {
+    session.group = session.mpi->World();
   }
   if (session.link != nullptr) {
     session.memory = std::make_unique<LinkMemory>(*session.link);

@@ -12,6 +12,7 @@
 #include "runtime/comm/barrier_posix.h"
 #include "runtime/comm/group_threads.h"
 #include "runtime/train/memory_threads.h"
+#include "runtime/train/overlap_posix.h"
 #include "runtime/train/sink_posix.h"
 #include "runtime/train/trainer.h"
 
@@ -27,15 +28,34 @@ RunFacts FactsOf(const GptConfig& config, const std::string& text) {
           {"gemm_kernels", GemmKernelFamily()}};
 }
 
+void PrintTimes(const Trainer& trainer) {
+  const StepTimes times = trainer.times();
+  if (times.steps == 0) return;
+  const auto ms = [&times](Duration all) {
+    return std::chrono::duration<double, std::milli>(all).count() /
+           static_cast<double>(times.steps);
+  };
+  std::printf(
+      "ms a step: forward %.3f, backward %.3f, communication %.3f of which %.3f not hidden, "
+      "optimizer %.3f\n",
+      ms(times.forward), ms(times.backward), ms(times.communication), ms(times.exposed),
+      ms(times.optimizer));
+  if (trainer.skipped() > 0) {
+    std::printf("%llu steps were skipped\n", static_cast<unsigned long long>(trainer.skipped()));
+  }
+}
+
 void PrintEnd(const ByteGptOptions& options, const GptConfig& config, const Trainer& trainer,
               double seconds) {
   const Layout& layout = trainer.layout();
-  const double tokens = static_cast<double>((trainer.step() - trainer.first_step()) *
-                                            options.micro_batches * config.context);
+  const std::uint64_t steps = trainer.step() - trainer.first_step();
+  const double tokens =
+      static_cast<double>(steps * trainer.topology().micro_batches() * config.context);
   std::printf("%s after step %llu: loss ema %.4f, %.0f tokens/s\n",
               trainer.stopped() ? "stopped" : "done",
               static_cast<unsigned long long>(trainer.step()), trainer.loss_ema(),
               seconds > 0 ? tokens / seconds : 0);
+  PrintTimes(trainer);
   if (options.sample > 0) {
     const std::string lines =
         WriteLines(config, layout, trainer.parameters(), options.seed, options.sample);
@@ -60,27 +80,26 @@ Status TrainRank(const ByteGptOptions& options, const std::string& text, const R
     if (!file.ok()) return std::move(file).status();
     console.WriteStepLog(*std::move(file), parts.attempt);
   }
+  auto train = ToTrainOptions(options);
+  if (!train.ok()) return std::move(train).status();
+  train->checkpoints = parts.checkpoints;
+  train->first_node_saves = parts.link == nullptr;
+  train->facts = FactsOf(config, text);
+  CommunicationOverlap overlap;
   const auto make_barrier = [&parts](std::byte* memory, std::uint32_t ranks) {
     return NodeBarrier::In(memory, ranks, parts.attempt);
   };
-  auto trainer = Trainer::Start({.steps = options.steps,
-                                 .stop_after = options.stop_after,
-                                 .micro_batches = options.micro_batches,
-                                 .seed = options.seed,
-                                 .from_memory = options.resume == "memory",
-                                 .checkpoints = parts.checkpoints,
-                                 .first_node_saves = parts.link == nullptr,
-                                 .checkpoint_every = options.checkpoint_every,
-                                 .facts = FactsOf(config, text)},
-                                {.model = model,
-                                 .group = parts.group,
-                                 .memory = parts.memory,
-                                 .make_barrier = make_barrier,
-                                 .sink = parts.sink,
-                                 .host = console,
-                                 .clock = clock,
-                                 .place = parts.place,
-                                 .recorder = parts.recorder});
+  auto trainer =
+      Trainer::Start(*std::move(train), {.model = model,
+                                         .group = parts.group,
+                                         .memory = parts.memory,
+                                         .make_barrier = make_barrier,
+                                         .sink = parts.sink,
+                                         .host = console,
+                                         .clock = clock,
+                                         .place = parts.place,
+                                         .recorder = parts.recorder,
+                                         .overlap = options.no_overlap ? nullptr : &overlap});
   if (!trainer.ok()) return std::move(trainer).status();
   const TimePoint start = clock.Now();
   RETURN_IF_ERROR((*trainer)->Run());

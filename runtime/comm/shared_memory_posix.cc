@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -25,14 +26,27 @@ Result<SharedMemory> SharedMemory::Make(std::size_t bytes) {
 }
 
 SharedMemory::Handle SharedMemory::handle() const {
-  return {.process = getpid(), .fd = fd_.get()};
+  struct stat file {};
+  const bool known = fstat(fd_.get(), &file) == 0;
+  return {.process = getpid(), .fd = fd_.get(), .inode = known ? file.st_ino : 0};
 }
 
 Result<SharedMemory> SharedMemory::Open(const Handle& handle, std::size_t bytes) {
   const std::string path =
       "/proc/" + std::to_string(handle.process) + "/fd/" + std::to_string(handle.fd);
   UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC));
-  if (fd.get() < 0) return ErrnoStatus("opening the memory of another rank, " + path, errno);
+  const auto apart = [&](const std::string& why) {
+    return Status(Code::kInvalid,
+                  path + " is not the memory of the other rank (" + why +
+                      "): ranks that say they run on one node are on different hosts, in "
+                      "containers that do not see each other's processes, or of different users");
+  };
+  if (fd.get() < 0) return apart(ErrnoStatus("open", errno).message());
+  struct stat file {};
+  if (fstat(fd.get(), &file) != 0) return apart(ErrnoStatus("fstat", errno).message());
+  if (file.st_ino != handle.inode || static_cast<std::size_t>(file.st_size) < bytes) {
+    return apart("another file has its name");
+  }
   return Map(std::move(fd), bytes);
 }
 

@@ -19,8 +19,10 @@ class SharedMemory {
   struct Handle {
     std::int64_t process = -1;
     std::int64_t fd = -1;
+    std::uint64_t inode = 0;  // So that nobody takes another file for it.
   };
   Handle handle() const;
+  // kInvalid: there is no such memory under that name on this host.
   static Result<SharedMemory> Open(const Handle& handle, std::size_t bytes);
 
   SharedMemory(SharedMemory&& other) noexcept;

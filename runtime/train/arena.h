@@ -2,12 +2,15 @@
 // of a step (D9).
 //
 // Two memories, each a plain block that a Memory (memory.h) hands out:
-//   state:     StateHeader, parameters, exp_avg, exp_avg_sq.  Outlives ranks: a new attempt goes
-//              on from it when the header says that it is whole.
-//   gradients: the barrier, the norm's partial sums, then the gradient slots of local rank 0, 1...
+//   state:     StateHeader, parameters, exp_avg, exp_avg_sq (of the node's shard).  Outlives ranks:
+//              a new attempt goes on from it when the header says that it is whole.
+//   gradients: the barrier, a line and a greeting for each rank, the buckets' sums of squares, the
+//              working copy of the parameters where there is one, then the gradient slots of local
+//              rank 0, 1...
 // Views and arithmetic only; the ranks' barrier orders who writes when.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -40,6 +43,10 @@ struct StateHeader {
   std::uint64_t fingerprint = 0;  // Of everything that must be equal to go on (host_state.h).
   std::atomic<std::uint64_t> word{0};
   double loss_ema = 0;  // 0 before the first step.
+  // Of loss scaling and skipped steps (loss_scale.h); 0 as a scale: not begun yet.
+  double loss_scale = 0;
+  std::uint64_t good_steps = 0;
+  std::uint64_t skipped = 0;
 
   void Set(StateWord::Kind kind, std::uint64_t step) {
     word.store(StateWord{.kind = kind, .step = step}.Encode(), std::memory_order_release);
@@ -49,39 +56,59 @@ struct StateHeader {
 
 class StateView {
  public:
-  static std::size_t Bytes(const Layout& layout);
+  static constexpr std::size_t kArrays = 3;  // Parameters, exp_avg, exp_avg_sq.
+
+  // `shard`: what this node keeps of the optimizer's state (shards.h).
+  static std::size_t Bytes(const Layout& layout, Range shard);
   StateView() = default;
-  StateView(std::span<std::byte> memory, const Layout& layout);
+  StateView(std::span<std::byte> memory, const Layout& layout, Range shard);
 
   StateHeader& header() const { return *header_; }
-  float* parameters() const { return arrays_[0]; }
-  float* exp_avg() const { return arrays_[1]; }
-  float* exp_avg_sq() const { return arrays_[2]; }
-  float* array(std::size_t which) const { return arrays_[which]; }
+  float* parameters() const { return arrays_[0].values; }
+  const ArrayPart& exp_avg() const { return arrays_[1]; }
+  const ArrayPart& exp_avg_sq() const { return arrays_[2]; }
+  std::span<const ArrayPart, kArrays> arrays() const { return arrays_; }
   // Everything behind the header, to be copied as it is.
   std::span<std::byte> body() const { return body_; }
 
  private:
   StateHeader* header_ = nullptr;
-  float* arrays_[3] = {};
+  std::array<ArrayPart, kArrays> arrays_ = {};
   std::span<std::byte> body_;
+};
+
+// What is known of a bucket of the summed gradient.
+struct BucketSum {
+  double squares = 0;
+  std::int64_t broken_tensor = -1;  // The first one with a NaN or Inf in it; -1: there is none.
 };
 
 class GradientView {
  public:
-  static std::size_t Bytes(const Layout& layout, const Topology& topology);
+  // `working_copy`: of the parameters, for models that compute with other bits than the state has.
+  static std::size_t Bytes(const Layout& layout, const Topology& topology,
+                           bool working_copy = false);
   GradientView() = default;
-  GradientView(std::span<std::byte> memory, const Layout& layout, const Topology& topology);
+  GradientView(std::span<std::byte> memory, const Layout& layout, const Topology& topology,
+               bool working_copy = false);
 
   // For the node's barrier: 64 bytes.
   std::byte* barrier() const { return barrier_; }
+  // 64 bytes for each local rank (overlap.h).
+  std::span<std::byte> lines() const { return lines_; }
+  // A word that each local rank leaves for the others: whoever does not find it shares no memory.
+  std::span<std::uint64_t> greetings() const { return greetings_; }
   // One for each bucket, written by its lane.
-  std::span<double> partials() const { return partials_; }
+  std::span<BucketSum> sums() const { return sums_; }
+  float* working_copy() const { return working_copy_; }  // Null: there is none.
   float* slot(std::uint32_t local_rank, std::uint32_t slot) const;
 
  private:
   std::byte* barrier_ = nullptr;
-  std::span<double> partials_;
+  std::span<std::byte> lines_;
+  std::span<std::uint64_t> greetings_;
+  std::span<BucketSum> sums_;
+  float* working_copy_ = nullptr;
   std::vector<float*> first_slot_;  // By local rank.
   std::size_t slot_elements_ = 0;
 };

@@ -1,9 +1,85 @@
 #include "runtime/train/checkpoint.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
+#include "runtime/checkpoint/box.h"
+
 namespace muster {
+namespace {
+
+// Elements [begin, end) of a box, counted in its own order, as boxes whose bytes follow each other:
+// the rest of a row, whole rows, the beginning of a row; rows are cut the same way.
+void CutRun(const link::StagedTensor& box, std::size_t dimension, Range run,
+            std::vector<link::StagedTensor>& into) {
+  if (run.begin >= run.end) return;
+  std::size_t row = 1;
+  for (std::size_t d = dimension + 1; d < box.shape.size(); ++d) row *= box.shape[d];
+  const auto rows = [&](std::size_t first, std::size_t count) {
+    link::StagedTensor part = box;
+    part.offset[dimension] += first;
+    part.shape[dimension] = count;
+    return part;
+  };
+  if (dimension == box.shape.size()) {
+    into.push_back(box);
+    return;
+  }
+  const std::size_t first = run.begin / row;
+  const std::size_t last = run.end / row;
+  const Range head = {.begin = run.begin % row,
+                      .end = first == last         ? run.end % row
+                             : run.begin % row > 0 ? row
+                                                   : 0};
+  if (head.begin < head.end) CutRun(rows(first, 1), dimension + 1, head, into);
+  const std::size_t next = head.begin < head.end ? first + 1 : first;
+  if (next < last) into.push_back(rows(next, last - next));
+  if (next <= last && run.end % row > 0) {
+    CutRun(rows(last, 1), dimension + 1, {.begin = 0, .end = run.end % row}, into);
+  }
+}
+
+}  // namespace
+
+std::size_t CheckpointShard::bytes() const {
+  std::size_t elements = 0;
+  for (const Run& run : runs) elements += run.elements;
+  return elements * sizeof(float);
+}
+
+CheckpointShard EvenShard(const Layout& layout, std::uint32_t node, std::uint32_t nodes) {
+  const std::vector<CheckpointTensor> tensors = CheckpointTensors(layout);
+  std::vector<link::StagedTensor> whole;
+  for (const CheckpointTensor& tensor : tensors) whole.push_back(tensor.tensor);
+  checkpoint::Share share = checkpoint::ShareOf(whole, node, nodes);
+  CheckpointShard shard{.boxes = std::move(share.boxes)};
+  std::size_t at = 0;  // Elements of the tensors before.
+  for (const CheckpointTensor& tensor : tensors) {
+    const std::size_t from = std::max(at, share.begin / sizeof(float));
+    const std::size_t to = std::min(at + tensor.elements, share.end / sizeof(float));
+    if (from < to) {
+      shard.runs.push_back(
+          {.array = tensor.array, .offset = tensor.offset + (from - at), .elements = to - from});
+    }
+    at += tensor.elements;
+  }
+  return shard;
+}
+
+CheckpointShard ShardOfRange(const Layout& layout, Range range) {
+  CheckpointShard shard;
+  for (const CheckpointTensor& tensor : CheckpointTensors(layout)) {
+    const Range cut = {.begin = std::max(tensor.offset, range.begin),
+                       .end = std::min(tensor.offset + tensor.elements, range.end)};
+    if (tensor.elements == 0 && range.begin == 0) shard.boxes.push_back(tensor.tensor);
+    if (cut.begin >= cut.end) continue;
+    shard.runs.push_back({.array = tensor.array, .offset = cut.begin, .elements = cut.size()});
+    CutRun(tensor.tensor, 0, {.begin = cut.begin - tensor.offset, .end = cut.end - tensor.offset},
+           shard.boxes);
+  }
+  return shard;
+}
 
 std::vector<CheckpointTensor> CheckpointTensors(const Layout& layout) {
   static constexpr const char* kPrefixes[] = {"", "exp_avg.", "exp_avg_sq."};
@@ -25,7 +101,7 @@ std::vector<CheckpointTensor> CheckpointTensors(const Layout& layout) {
 }
 
 Status RestoreTensors(const LoadedCheckpoint& checkpoint, const Layout& layout,
-                      std::span<float* const> arrays) {
+                      std::span<const ArrayPart> arrays) {
   std::map<std::string, std::pair<const link::StagedTensor*, std::size_t>> found;
   std::size_t at = 0;
   for (const link::StagedTensor& tensor : checkpoint.tensors) {
@@ -48,8 +124,14 @@ Status RestoreTensors(const LoadedCheckpoint& checkpoint, const Layout& layout,
               std::string(it == found.end() ? "no tensor " : "another shape or type for ") +
               want.tensor.name + "; it is of another model");
     }
-    std::memcpy(arrays[want.array] + want.offset, checkpoint.bytes.data() + it->second.second,
-                want.elements * sizeof(float));
+    const ArrayPart& into = arrays[want.array];
+    const Range cut = {.begin = std::max(want.offset, into.range.begin),
+                       .end = std::min(want.offset + want.elements, into.range.end)};
+    if (cut.begin >= cut.end) continue;
+    std::memcpy(
+        into.at(cut.begin),
+        checkpoint.bytes.data() + it->second.second + (cut.begin - want.offset) * sizeof(float),
+        cut.size() * sizeof(float));
   }
   if (found.size() != wanted.size()) {
     return Status(Code::kInvalid, "the checkpoint has " + std::to_string(found.size()) +

@@ -1,7 +1,10 @@
 // Where the loop hands its checkpoints to, and where it gets one back from.
 //
-// A node's shard is its even part of the tensors' bytes (checkpoint::ShareOf); one rank of the node
-// (its leader) speaks to the sink.  The tensors' bytes lie one after the other in a staging memory
+// A node's shard is its even part of the tensors' bytes (checkpoint::ShareOf), or with ZeRO-1 the
+// part of every tensor that the node keeps; one rank of the node (its leader) speaks to the sink.
+// What all nodes save together has the same tensors either way: any shape goes on from any other.
+//
+//  The tensors' bytes lie one after the other in a staging memory
 // that stays as it is until the sink has said how the save went.
 #pragma once
 
@@ -62,9 +65,26 @@ struct CheckpointTensor {
 
 std::vector<CheckpointTensor> CheckpointTensors(const Layout& layout);
 
+// What a node writes: the boxes, and the runs of elements that their bytes are copied from, one
+// after the other.
+struct CheckpointShard {
+  struct Run {
+    std::size_t array = 0;
+    std::size_t offset = 0;
+    std::size_t elements = 0;
+  };
+  std::vector<link::StagedTensor> boxes;
+  std::vector<Run> runs;
+  std::size_t bytes() const;
+};
+// As even as rows allow, of nodes that have everything.
+CheckpointShard EvenShard(const Layout& layout, std::uint32_t node, std::uint32_t nodes);
+// Those elements of every array.
+CheckpointShard ShardOfRange(const Layout& layout, Range range);
+
 // Checks that `checkpoint` has exactly the tensors of `layout`, and copies them to the three
-// arrays.
+// arrays, as far as those reach.
 Status RestoreTensors(const LoadedCheckpoint& checkpoint, const Layout& layout,
-                      std::span<float* const> arrays);
+                      std::span<const ArrayPart> arrays);
 
 }  // namespace muster

@@ -16,9 +16,13 @@ std::string ValueOf(const RunFacts& facts, const std::string& name) {
 }  // namespace
 
 std::string EncodeHostState(const HostState& state) {
-  return nlohmann::json{
-      {"format", 1}, {"run", state.facts}, {"step", state.step}, {"loss_ema", state.loss_ema}}
-      .dump();
+  nlohmann::json json = {
+      {"format", 1}, {"run", state.facts}, {"step", state.step}, {"loss_ema", state.loss_ema}};
+  // Only where they are used: without them a checkpoint is what it always was.
+  if (state.skipped > 0) json["skipped"] = state.skipped;
+  if (state.loss_scale != 1) json["loss_scale"] = state.loss_scale;
+  if (state.good_steps > 0) json["good_steps"] = state.good_steps;
+  return json.dump();
 }
 
 Result<HostState> DecodeHostState(const std::string& text) {
@@ -37,6 +41,9 @@ Result<HostState> DecodeHostState(const std::string& text) {
                                             json["format"].dump() + ", this build reads 1");
   }
   HostState state{.step = json["step"], .loss_ema = json["loss_ema"]};
+  if (is("skipped", &Json::is_number_unsigned)) state.skipped = json["skipped"];
+  if (is("loss_scale", &Json::is_number)) state.loss_scale = json["loss_scale"];
+  if (is("good_steps", &Json::is_number_unsigned)) state.good_steps = json["good_steps"];
   for (const auto& [name, value] : json["run"].items()) {
     state.facts[name] = value.is_string() ? value.get<std::string>() : value.dump();
   }

@@ -19,6 +19,9 @@ struct HostState {
   RunFacts facts;
   std::uint64_t step = 0;
   double loss_ema = 0;
+  std::uint64_t skipped = 0;     // Steps without an update.
+  double loss_scale = 1;         // Of dynamic loss scaling...
+  std::uint64_t good_steps = 0;  // ...and since when it has not changed.
   bool operator==(const HostState&) const = default;
 };
 

@@ -1,6 +1,7 @@
 #include "runtime/train/layout.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "runtime/base/check.h"
 
@@ -20,6 +21,13 @@ Layout::Layout(std::vector<TensorSpec> in_order_of_use) : tensors_(std::move(in_
     elements_ += lines * kAlignment;
   }
   CHECK(elements_ > 0);
+}
+
+std::size_t Layout::TensorAt(std::size_t element) const {
+  CHECK(element < elements_);
+  // Offsets fall from tensor to tensor.
+  const auto at = std::lower_bound(offsets_.begin(), offsets_.end(), element, std::greater<>());
+  return static_cast<std::size_t>(at - offsets_.begin());
 }
 
 std::size_t Layout::buckets() const {

@@ -30,6 +30,13 @@ struct Range {
   bool operator==(const Range&) const = default;
 };
 
+// The elements `range` of a flat vector; values[0] is that of range.begin.
+struct ArrayPart {
+  float* values = nullptr;
+  Range range;
+  float* at(std::size_t element) const { return values + (element - range.begin); }
+};
+
 class Layout {
  public:
   static constexpr std::size_t kBucketElements = 65536;
@@ -45,6 +52,8 @@ class Layout {
   std::size_t elements() const { return elements_; }
   std::size_t gradient_elements() const { return elements_ + kTail; }
   std::size_t tail() const { return elements_; }
+  // The tensor that has this element, or the padding behind whose it is.
+  std::size_t TensorAt(std::size_t element) const;
 
   std::size_t buckets() const;
   Range Bucket(std::size_t bucket) const;          // Of parameters.

@@ -10,6 +10,10 @@
 
 namespace muster {
 
+// Maps the first `bytes` of a memory that other processes map too.  kExhausted: it is smaller, or
+// sealed against writing, or this process may map no more; the message says which, and of what.
+Result<std::span<std::byte>> MapShared(int fd, const std::string& name, std::size_t bytes);
+
 class LinkMemory final : public Memory {
  public:
   explicit LinkMemory(RankLink& link) : link_(link) {}

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/train/backward.h"
 #include "runtime/train/layout.h"
 
 namespace muster {
@@ -22,10 +23,11 @@ class Model {
   // Fills the parameters as `seed` says.  Padding between tensors stays zero.
   virtual void Initialize(std::uint64_t seed, const Layout& layout, float* parameters) const = 0;
 
-  // Writes (never adds to) the gradient of the mean loss of one micro-batch of one step, whole.
-  // Returns that loss, in nats.
-  virtual float Gradient(std::uint64_t step, std::uint32_t micro_batch, const Layout& layout,
-                         const float* parameters, float* gradient) = 0;
+  // Writes (never adds to) the gradient of the mean loss of one micro-batch, whole: `parameters`
+  // and `gradient` are flat vectors of layout.elements().  Tells `backward` which tensors are final
+  // (backward.h).  Returns that loss, in nats, not scaled.
+  virtual float Gradient(const MicroBatch& at, const Layout& layout, const float* parameters,
+                         float* gradient, Backward& backward) = 0;
 
   virtual std::uint64_t tokens_per_micro_batch() const = 0;
 };

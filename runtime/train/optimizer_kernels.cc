@@ -1,7 +1,10 @@
+#include <bit>
 #include <cmath>
+#include <cstdint>
 
 #include "runtime/comm/clones.h"
 #include "runtime/train/optimizer.h"
+#include "runtime/train/precision.h"
 
 namespace muster {
 
@@ -40,6 +43,16 @@ MUSTER_CLONES void ApplyAdamW(const AdamWUpdate& update, const AdamWSlice& slice
     exp_avg_sq[i] = v;
     const float denominator = std::sqrt(v) * u.sqrt_correction2 + u.epsilon;
     parameters[i] = parameters[i] * keep - u.step_size * (m / denominator);
+  }
+}
+
+MUSTER_CLONES void RoundToBF16(float* out, const float* in, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const auto bits = std::bit_cast<std::uint32_t>(in[i]);
+    const std::uint32_t even = (bits >> 16U) & 1U;
+    const bool nan = (bits & 0x7FFFFFFFU) > 0x7F800000U;
+    const std::uint32_t rounded = nan ? bits | 0x00400000U : bits + 0x7FFFU + even;
+    out[i] = std::bit_cast<float>(rounded & 0xFFFF0000U);
   }
 }
 

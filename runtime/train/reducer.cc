@@ -1,6 +1,7 @@
 #include "runtime/train/reducer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <deque>
 #include <span>
 
@@ -12,6 +13,8 @@ namespace {
 
 constexpr std::size_t kFlights = 8;  // Bounds the memory for what other nodes send.
 constexpr std::size_t kPartsPerBucket = 64;
+// While buckets are under way, how long the next one is waited for before they are looked after.
+constexpr auto kLook = std::chrono::microseconds(500);
 
 Collective Receive(float* values, std::size_t n, int from, int tag) {
   return Collective::Recv(Buffer(values, n, DType::kF32), from, tag);
@@ -21,54 +24,76 @@ Collective Send(const float* values, std::size_t n, int to, int tag) {
   return Collective::Send(ConstBuffer(values, n, DType::kF32), to, tag);
 }
 
+Status AwaitAll(std::vector<std::unique_ptr<Work>>& works) {
+  for (const auto& work : works) RETURN_IF_ERROR(work->wait());
+  return {};
+}
+
 }  // namespace
 
 GradientReducer::GradientReducer(const Layout& layout, const Topology& topology,
-                                 const GradientView& gradients, ProcessGroup& group)
-    : layout_(layout), topology_(topology), gradients_(gradients), group_(group) {
-  const std::uint32_t leaves = topology.micro_batches();
-  std::vector<Subtree> local;
+                                 const GradientView& gradients, ProcessGroup& group,
+                                 const Shards& shards)
+    : layout_(layout), topology_(topology), gradients_(gradients), group_(group), shards_(shards) {
+  const Topology::Combination sums = topology.combination();
   for (std::uint32_t r = 0; r < topology.local_size(); ++r) {
-    const AccumulatePlan plan = PlanAccumulation(topology.RunOfLocal(topology.node(), r), leaves);
-    local.insert(local.end(), plan.subtrees.begin(), plan.subtrees.end());
-    for (const std::uint32_t slot : plan.slots) {
+    for (const std::uint32_t slot : topology.PlanOf(r).slots) {
       local_sources_.push_back(gradients.slot(r, slot));
     }
   }
-  const auto node_trees = MaximalSubtrees(topology.RunOfNode(topology.node()), leaves);
-  local_plan_ = CombinePlan(local, node_trees, leaves);
+  local_plan_ = CombinePlan(sums.ranks, sums.node, sums.node_leaves);
   // Each target is written where the first of its sources lies.
-  for (const Subtree& tree : node_trees) {
+  for (const Subtree& tree : sums.node) {
     const std::uint32_t first_leaf = tree.index << tree.level;
-    const auto source = std::find_if(local.begin(), local.end(), [&](const Subtree& s) {
+    const auto source = std::find_if(sums.ranks.begin(), sums.ranks.end(), [&](const Subtree& s) {
       return s.index << s.level == first_leaf;
     });
-    CHECK(source != local.end());
-    node_subtrees_.push_back(local_sources_[static_cast<std::size_t>(source - local.begin())]);
+    CHECK(source != sums.ranks.end());
+    node_subtrees_.push_back(local_sources_[static_cast<std::size_t>(source - sums.ranks.begin())]);
   }
   result_ = node_subtrees_[0];
 
   std::vector<Subtree> world;
   for (std::uint32_t node = 0; node < topology.nodes(); ++node) {
-    const auto trees = MaximalSubtrees(topology.RunOfNode(node), leaves);
+    const auto& trees = sums.of_node[node];
     for (std::size_t i = 0; i < trees.size(); ++i) sources_.push_back({node, i});
     world.insert(world.end(), trees.begin(), trees.end());
   }
-  world_plan_ = CombinePlan(world, MaximalSubtrees({.begin = 0, .end = leaves}, leaves), leaves);
+  world_plan_ =
+      CombinePlan(world, MaximalSubtrees({.begin = 0, .end = sums.world_leaves}, sums.world_leaves),
+                  sums.world_leaves);
 }
 
 Status GradientReducer::Reduce() {
-  if (topology_.local_rank() >= topology_.lanes()) return {};
+  return Reduce([](std::size_t, Duration) { return Status(); });
+}
+
+Status GradientReducer::Reduce(const Gate& gate) {
+  if (!in_lane()) return {};
   std::deque<Flight> flights;
+  const auto land = [&]() -> Status {
+    Flight first = std::move(flights.front());
+    flights.pop_front();
+    return Arrive(std::move(first));
+  };
   for (std::size_t bucket = topology_.local_rank(); bucket < layout_.buckets();
        bucket += topology_.lanes()) {
+    for (;;) {
+      while (!flights.empty() && (flights.size() >= kFlights || flights.front().Landed())) {
+        RETURN_IF_ERROR(land());
+      }
+      const Status open = gate(bucket, flights.empty() ? kPeerTimeout : kLook);
+      if (open.ok()) break;
+      if (open.code() != Code::kDeadline || flights.empty()) return open;
+    }
     flights.push_back(Depart(bucket));
-    if (flights.size() < kFlights) continue;
-    RETURN_IF_ERROR(Arrive(std::move(flights.front())));
-    flights.pop_front();
   }
-  for (Flight& flight : flights) RETURN_IF_ERROR(Arrive(std::move(flight)));
-  return {};
+  while (!flights.empty()) RETURN_IF_ERROR(land());
+  return shards_.sharded() ? ShareSums() : Status();
+}
+
+bool GradientReducer::Flight::Landed() const {
+  return std::all_of(works.begin(), works.end(), [](const auto& work) { return work->done(); });
 }
 
 GradientReducer::Flight GradientReducer::Depart(std::size_t bucket) {
@@ -83,15 +108,15 @@ GradientReducer::Flight GradientReducer::Depart(std::size_t bucket) {
   const std::uint32_t me = topology_.node();
   const std::size_t mine = PieceOf(bucket, me).size();
   for (const Source& source : sources_) {
-    if (source.node == me) continue;
+    if (source.node == me || mine == 0) continue;
     auto& into = flight.received.emplace_back(mine);
     const int peer = topology_.RankAt(source.node, topology_.local_rank());
     flight.works.push_back(
         group_.start(Receive(into.data(), mine, peer, Tag(bucket, source.subtree))));
   }
   for (std::uint32_t node = 0; node < topology_.nodes(); ++node) {
-    if (node == me) continue;
     const Range piece = PieceOf(bucket, node);
+    if (node == me || piece.size() == 0) continue;
     for (std::size_t i = 0; i < node_subtrees_.size(); ++i) {
       flight.works.push_back(
           group_.start(Send(node_subtrees_[i] + piece.begin, piece.size(),
@@ -102,10 +127,10 @@ GradientReducer::Flight GradientReducer::Depart(std::size_t bucket) {
 }
 
 Status GradientReducer::Arrive(Flight flight) {
-  for (const auto& work : flight.works) RETURN_IF_ERROR(work->wait());
+  RETURN_IF_ERROR(AwaitAll(flight.works));
   const Range whole = layout_.GradientBucket(flight.bucket);
-  if (topology_.nodes() > 1) {
-    const Range piece = PieceOf(flight.bucket, topology_.node());
+  const Range piece = PieceOf(flight.bucket, topology_.node());
+  if (topology_.nodes() > 1 && piece.size() > 0) {
     std::vector<const float*> inputs;
     std::size_t next = 0;
     for (const Source& source : sources_) {
@@ -115,11 +140,22 @@ Status GradientReducer::Arrive(Flight flight) {
     }
     float* const output = result_ + piece.begin;
     world_plan_.Combine(inputs, {&output, 1}, piece.size());
-    if (piece != whole) RETURN_IF_ERROR(HandRound(flight.bucket));
   }
-  gradients_.partials()[flight.bucket] =
-      SumOfSquares(result_ + whole.begin, layout_.Bucket(flight.bucket).size());
+  if (!shards_.Owns(topology_.node(), flight.bucket)) return {};
+  if (piece != whole) RETURN_IF_ERROR(HandRound(flight.bucket));
+  Judge(flight.bucket);
   return {};
+}
+
+void GradientReducer::Judge(std::size_t bucket) {
+  const Range range = layout_.Bucket(bucket);
+  BucketSum& sum = gradients_.sums()[bucket];
+  sum = {.squares = SumOfSquares(result_ + range.begin, range.size())};
+  if (std::isfinite(sum.squares)) return;
+  const auto broken = [&](std::size_t i) { return !std::isfinite(result_[i]); };
+  std::size_t at = range.begin;
+  while (at + 1 < range.end && !broken(at)) ++at;
+  sum.broken_tensor = static_cast<std::int64_t>(layout_.TensorAt(at));
 }
 
 Status GradientReducer::HandRound(std::size_t bucket) {
@@ -133,13 +169,80 @@ Status GradientReducer::HandRound(std::size_t bucket) {
     works.push_back(group_.start(Receive(result_ + theirs.begin, theirs.size(), peer, tag)));
     works.push_back(group_.start(Send(result_ + mine.begin, mine.size(), peer, tag)));
   }
-  for (const auto& work : works) RETURN_IF_ERROR(work->wait());
+  return AwaitAll(works);
+}
+
+// Every lane tells the same lane of the other nodes what it knows of its buckets; the last bucket's
+// lane the tail as well.
+Status GradientReducer::ShareSums() {
+  struct Message {
+    std::vector<std::size_t> buckets;
+    std::vector<BucketSum> sums;
+  };
+  const std::size_t last = layout_.buckets() - 1;
+  const int tag = Tag(layout_.buckets(), 0);
+  std::vector<Message> messages(topology_.nodes());
+  std::vector<std::unique_ptr<Work>> works;
+  for (std::uint32_t node = 0; node < topology_.nodes(); ++node) {
+    for (std::size_t b = topology_.local_rank(); b <= last; b += topology_.lanes()) {
+      if (shards_.Owns(node, b)) messages[node].buckets.push_back(b);
+    }
+    messages[node].sums.resize(messages[node].buckets.size());
+  }
+  Message& mine = messages[topology_.node()];
+  for (std::size_t i = 0; i < mine.buckets.size(); ++i) {
+    mine.sums[i] = gradients_.sums()[mine.buckets[i]];
+  }
+  for (std::uint32_t node = 0; node < topology_.nodes(); ++node) {
+    if (node == topology_.node()) continue;
+    const int peer = topology_.RankAt(node, topology_.local_rank());
+    const auto exchange = [&](std::span<std::byte> bytes, std::uint32_t from, int part) {
+      if (bytes.empty()) return;
+      works.push_back(group_.start(from == node ? Collective::Recv(bytes, peer, tag + part)
+                                                : Collective::Send(bytes, peer, tag + part)));
+    };
+    for (const std::uint32_t from : {node, topology_.node()}) {
+      exchange(std::as_writable_bytes(std::span(messages[from].sums)), from, 0);
+      const bool has_tail = last % topology_.lanes() == topology_.local_rank();
+      if (!has_tail || !shards_.Owns(from, last)) continue;
+      exchange(std::as_writable_bytes(std::span(result_ + layout_.tail(), Layout::kTail)), from, 1);
+    }
+  }
+  RETURN_IF_ERROR(AwaitAll(works));
+  for (const Message& message : messages) {
+    for (std::size_t i = 0; i < message.buckets.size(); ++i) {
+      gradients_.sums()[message.buckets[i]] = message.sums[i];
+    }
+  }
   return {};
+}
+
+Status GradientReducer::GatherParameters(float* parameters) {
+  if (!in_lane()) return {};
+  std::vector<std::unique_ptr<Work>> works;
+  const std::uint32_t me = topology_.node();
+  for (std::size_t bucket = topology_.local_rank(); bucket < layout_.buckets();
+       bucket += topology_.lanes()) {
+    const Range range = layout_.Bucket(bucket);
+    float* const values = parameters + range.begin;
+    const int tag = Tag(bucket, kPartsPerBucket - 1);
+    for (std::uint32_t node = 0; node < topology_.nodes(); ++node) {
+      if (node == me) continue;
+      const int peer = topology_.RankAt(node, topology_.local_rank());
+      if (shards_.Owns(me, bucket)) {
+        works.push_back(group_.start(Send(values, range.size(), peer, tag)));
+      } else if (shards_.Owns(node, bucket)) {
+        works.push_back(group_.start(Receive(values, range.size(), peer, tag)));
+      }
+    }
+  }
+  return AwaitAll(works);
 }
 
 Range GradientReducer::PieceOf(std::size_t bucket, std::uint32_t node) const {
   const Range whole = layout_.GradientBucket(bucket);
   const std::uint32_t nodes = topology_.nodes();
+  if (shards_.sharded()) return shards_.Owns(node, bucket) ? whole : Range{};
   if (nodes <= 2) return whole;
   const std::size_t lines = whole.size() / Layout::kAlignment;
   const auto cut = [&](std::uint32_t n) {

@@ -3,12 +3,15 @@
 // Bucket b is the work of lane b mod lanes.  Its rank on each node combines, in place in the shared
 // arena, what the node's ranks left there into the node's maximal subtrees, and carries those to
 // the same lane of the other nodes.  With two nodes each lane then combines the whole bucket; with
-// more, each node combines its piece and hands the sum round (reduce-scatter, all-gather).  While
-// one bucket travels, the next ones are combined.
+// more, each node combines its piece and hands the sum round (reduce-scatter, all-gather).  With
+// ZeRO-1 (shards.h) only the node that keeps the bucket's optimizer state gets the subtrees and
+// the sum (reduce-scatter); the updated parameters are handed round later.  While one bucket
+// travels, the next ones are combined.
 //
-// Pure but for the ProcessGroup it is given; the caller's thread.
+// Pure but for the ProcessGroup it is given; one thread at a time.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -16,19 +19,30 @@
 #include "runtime/comm/process_group.h"
 #include "runtime/train/arena.h"
 #include "runtime/train/layout.h"
+#include "runtime/train/shards.h"
 #include "runtime/train/topology.h"
 
 namespace muster {
 
 class GradientReducer {
  public:
+  // All of them outlive the reducer.
   GradientReducer(const Layout& layout, const Topology& topology, const GradientView& gradients,
-                  ProcessGroup& group);
+                  ProcessGroup& group, const Shards& shards);
 
-  // Call when every rank of the node has finished its own sums and passed the barrier.  Afterwards
-  // result() holds this lane's buckets, and partials() their sums of squares; the other lanes'
-  // after the next barrier.
+  // Whether every rank of the node has finished its own sums of that bucket; waits so long for it.
+  // kDeadline: not yet.
+  using Gate = std::function<Status(std::size_t bucket, Duration timeout)>;
+
+  // Afterwards result() holds this lane's buckets (those of this node's shard), and sums() what is
+  // known of them; the other lanes' after the node's next barrier.  With ZeRO-1 the tail and the
+  // other nodes' sums() are there as well.
+  Status Reduce(const Gate& gate);
+  // Call when every rank of the node has finished its own sums and passed the barrier.
   Status Reduce();
+
+  // ZeRO-1: this lane's buckets of `parameters`, each from the node that updated it.
+  Status GatherParameters(float* parameters);
 
   // The summed gradient, in the memory of a slot: valid until the next step's gradients.
   const float* result() const { return result_; }
@@ -39,11 +53,15 @@ class GradientReducer {
     std::size_t bucket = 0;
     std::vector<std::unique_ptr<Work>> works;
     std::vector<std::vector<float>> received;  // By source: those of the other nodes.
+    bool Landed() const;
   };
 
+  bool in_lane() const { return topology_.local_rank() < topology_.lanes(); }
   Flight Depart(std::size_t bucket);
   Status Arrive(Flight flight);
   Status HandRound(std::size_t bucket);
+  Status ShareSums();
+  void Judge(std::size_t bucket);
   Range PieceOf(std::size_t bucket, std::uint32_t node) const;
   int Tag(std::size_t bucket, std::size_t part) const;
 
@@ -51,6 +69,7 @@ class GradientReducer {
   const Topology& topology_;
   const GradientView gradients_;
   ProcessGroup& group_;
+  const Shards& shards_;
 
   std::vector<float*> local_sources_;  // The subtrees of this node's ranks.
   CombinePlan local_plan_;             // From those to the node's subtrees...

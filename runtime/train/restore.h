@@ -20,6 +20,7 @@ struct RestorePlan {
 };
 
 // by_node[n]: what node n's memory holds.  The newest whole state wins, on the lowest node.
-RestorePlan DecideRestore(std::span<const std::int64_t> by_node);
+// `sharded`: no node can give another what it lacks (ZeRO-1), so all have it or it does not count.
+RestorePlan DecideRestore(std::span<const std::int64_t> by_node, bool sharded = false);
 
 }  // namespace muster

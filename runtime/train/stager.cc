@@ -8,22 +8,19 @@
 
 namespace muster {
 
-Result<CheckpointStager> CheckpointStager::Open(const Layout& layout, const Topology& topology,
-                                                Memory& memory, CheckpointSink* sink, bool alone) {
+Result<CheckpointStager> CheckpointStager::Open(CheckpointShard shard, const Topology& topology,
+                                                Memory& memory, CheckpointSink* sink) {
   CheckpointStager stager;
-  stager.tensors_ = CheckpointTensors(layout);
-  std::vector<link::StagedTensor> whole;
-  for (const CheckpointTensor& tensor : stager.tensors_) whole.push_back(tensor.tensor);
-  stager.share_ = alone ? checkpoint::ShareOf(whole, 0, 1)
-                        : checkpoint::ShareOf(whole, topology.node(), topology.nodes());
+  stager.shard_ = std::move(shard);
+  const std::size_t bytes = stager.shard_.bytes();
   stager.local_rank_ = topology.local_rank();
   stager.local_size_ = topology.local_size();
   stager.sink_ = sink;
   for (std::size_t i = 0; i < kStages; ++i) {
     Stage& stage = stager.stages_[i];
     // Another shape of the attempt means another size, so another name.
-    stage.name = "stage" + std::to_string(i) + "." + std::to_string(stager.bytes());
-    auto region = memory.Get(stage.name, std::max<std::size_t>(stager.bytes(), 1));
+    stage.name = "stage" + std::to_string(i) + "." + std::to_string(bytes);
+    auto region = memory.Get(stage.name, std::max<std::size_t>(bytes, 1));
     if (!region.ok()) return std::move(region).status().While("staging memory");
     stage.region = *region;
     stage.in_use = sink != nullptr && region->busy;
@@ -41,8 +38,8 @@ Status CheckpointStager::Save(std::uint64_t step, const StateView& state,
   if (sink_ == nullptr) return {};
   StagedShard shard{.step = step,
                     .memory = stage.name,
-                    .bytes = stage.region.bytes.first(bytes()),
-                    .tensors = share_.boxes,
+                    .bytes = stage.region.bytes.first(shard_.bytes()),
+                    .tensors = shard_.boxes,
                     .host_state = host_state};
   stage.in_use = true;
   stage.step = step;
@@ -50,18 +47,18 @@ Status CheckpointStager::Save(std::uint64_t step, const StateView& state,
 }
 
 void CheckpointStager::CopyMyPart(const Stage& stage, const StateView& state) const {
-  const std::size_t begin = share_.begin + bytes() * local_rank_ / local_size_;
-  const std::size_t end = share_.begin + bytes() * (local_rank_ + 1) / local_size_;
+  const std::size_t bytes = shard_.bytes();
+  const std::size_t begin = bytes * local_rank_ / local_size_;
+  const std::size_t end = bytes * (local_rank_ + 1) / local_size_;
   std::size_t at = 0;
-  for (const CheckpointTensor& tensor : tensors_) {
-    const std::size_t size = tensor.elements * sizeof(float);
+  for (const CheckpointShard::Run& run : shard_.runs) {
+    const std::size_t size = run.elements * sizeof(float);
     const std::size_t from = std::max(at, begin);
     const std::size_t to = std::min(at + size, end);
     if (from < to) {
-      const auto* source =
-          reinterpret_cast<const std::byte*>(state.array(tensor.array) + tensor.offset);
-      std::memcpy(stage.region.bytes.data() + (from - share_.begin), source + (from - at),
-                  to - from);
+      const float* source = state.arrays()[run.array].at(run.offset);
+      std::memcpy(stage.region.bytes.data() + from,
+                  reinterpret_cast<const std::byte*>(source) + (from - at), to - from);
     }
     at += size;
   }

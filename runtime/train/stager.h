@@ -10,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "runtime/checkpoint/box.h"
 #include "runtime/comm/barrier.h"
 #include "runtime/train/arena.h"
 #include "runtime/train/checkpoint.h"
@@ -21,10 +20,9 @@ namespace muster {
 
 class CheckpointStager {
  public:
-  // Gets the staging memories.  `sink` is null but for the leader.  `alone`: this node's shard is
-  // everything, and no other node saves.
-  static Result<CheckpointStager> Open(const Layout& layout, const Topology& topology,
-                                       Memory& memory, CheckpointSink* sink, bool alone = false);
+  // Gets the staging memories for this node's shard.  `sink` is null but for the leader.
+  static Result<CheckpointStager> Open(CheckpointShard shard, const Topology& topology,
+                                       Memory& memory, CheckpointSink* sink);
 
   // Collective within the node; at a step boundary.
   Status Save(std::uint64_t step, const StateView& state, const std::string& host_state,
@@ -43,12 +41,10 @@ class CheckpointStager {
     std::optional<std::uint64_t> step;  // Unknown when a former attempt's save uses it.
   };
 
-  std::size_t bytes() const { return share_.end - share_.begin; }
   Status AwaitFree(Stage& stage);
   void CopyMyPart(const Stage& stage, const StateView& state) const;
 
-  std::vector<CheckpointTensor> tensors_;  // All of the checkpoint.
-  checkpoint::Share share_;                // This node's part of their bytes.
+  CheckpointShard shard_;
   std::uint32_t local_rank_ = 0;
   std::uint32_t local_size_ = 1;
   CheckpointSink* sink_ = nullptr;

@@ -4,9 +4,16 @@
 #include <string>
 
 namespace muster {
+namespace {
+
+std::vector<Subtree> Leaf(std::uint32_t index, std::uint32_t leaves) {
+  return MaximalSubtrees({.begin = index, .end = index + 1}, leaves);
+}
+
+}  // namespace
 
 Result<Topology> Topology::Make(std::span<const Place> places, int rank,
-                                std::uint32_t micro_batches) {
+                                std::uint32_t micro_batches, bool canonical) {
   CHECK(rank >= 0 && static_cast<std::size_t>(rank) < places.size());
   if (micro_batches < places.size()) {
     return Status(
@@ -17,6 +24,7 @@ Result<Topology> Topology::Make(std::span<const Place> places, int rank,
   }
   Topology topology;
   topology.rank_ = rank;
+  topology.canonical_ = canonical;
   topology.micro_batches_ = micro_batches;
   topology.world_size_ = static_cast<std::uint32_t>(places.size());
   for (std::size_t r = 0; r < places.size(); ++r) {
@@ -68,6 +76,36 @@ MicroBatches Topology::RunOfLocal(std::uint32_t node, std::uint32_t local_rank) 
 
 MicroBatches Topology::RunOfNode(std::uint32_t node) const {
   return {.begin = RunOfLocal(node, 0).begin, .end = RunOfLocal(node, LocalSize(node) - 1).end};
+}
+
+AccumulatePlan Topology::PlanOf(std::uint32_t local_rank) const {
+  const MicroBatches run = RunOfLocal(node_, local_rank);
+  if (canonical_) return PlanAccumulation(run, micro_batches_);
+  AccumulatePlan plan{.subtrees = Leaf(local_rank, local_size()), .slots = {0}, .slots_used = 1};
+  for (std::uint32_t m = run.begin; m < run.end; ++m) {
+    const std::uint32_t slot = m == run.begin ? 0 : 1;
+    plan.steps.push_back({.compute = true, .micro_batch = m, .slot = slot});
+    if (slot > 0) plan.steps.push_back({.slot = 0, .from = slot});
+    plan.slots_used = std::max(plan.slots_used, slot + 1);
+  }
+  return plan;
+}
+
+Topology::Combination Topology::combination() const {
+  Combination all;
+  for (std::uint32_t r = 0; r < local_size(); ++r) {
+    const AccumulatePlan plan = PlanOf(r);
+    all.ranks.insert(all.ranks.end(), plan.subtrees.begin(), plan.subtrees.end());
+  }
+  all.node_leaves = canonical_ ? micro_batches_ : local_size();
+  all.world_leaves = canonical_ ? micro_batches_ : nodes();
+  for (std::uint32_t node = 0; node < nodes(); ++node) {
+    all.of_node.push_back(canonical_ ? MaximalSubtrees(RunOfNode(node), micro_batches_)
+                                     : Leaf(node, nodes()));
+  }
+  all.node = canonical_ ? all.of_node[node_]
+                        : MaximalSubtrees({.begin = 0, .end = local_size()}, local_size());
+  return all;
 }
 
 }  // namespace muster

@@ -22,8 +22,11 @@ struct Place {
 class Topology {
  public:
   // places[r] is where rank r runs.  Nodes and local ranks count from 0 without holes.
-  static Result<Topology> Make(std::span<const Place> places, int rank,
-                               std::uint32_t micro_batches);
+  // `canonical`: sums go over the tree of micro-batches (canonical.h); else each rank adds up its
+  // own one after the other, the ranks of a node then theirs, and the nodes theirs: fewer buffers
+  // and messages, but bits that depend on who runs where.
+  static Result<Topology> Make(std::span<const Place> places, int rank, std::uint32_t micro_batches,
+                               bool canonical = true);
 
   int rank() const { return rank_; }
   std::uint32_t micro_batches() const { return micro_batches_; }
@@ -41,8 +44,21 @@ class Topology {
   MicroBatches RunOfLocal(std::uint32_t node, std::uint32_t local_rank) const;
   MicroBatches RunOfNode(std::uint32_t node) const;
 
+  // How a rank of this node sums its own run.
+  AccumulatePlan PlanOf(std::uint32_t local_rank) const;
+  // What the ranks of this node hand in, what each node makes of that, and what all make of those.
+  // Subtrees of one tree (`leaves` wide) inside a node, and of one over the nodes.
+  struct Combination {
+    std::vector<Subtree> ranks, node;           // Of this node, in the order of its ranks.
+    std::uint32_t node_leaves = 0;              //
+    std::vector<std::vector<Subtree>> of_node;  // Of each node.
+    std::uint32_t world_leaves = 0;
+  };
+  Combination combination() const;
+
  private:
   int rank_ = 0;
+  bool canonical_ = true;
   std::uint32_t micro_batches_ = 0;
   std::uint32_t node_ = 0;
   std::uint32_t local_rank_ = 0;

@@ -5,8 +5,12 @@
 // barrier | clip by the global norm, AdamW on the lane's buckets | barrier.  All sums have one
 // canonical order, so the bits do not depend on the number of ranks and nodes.
 //
-// An attempt goes on from the newest whole state in some node's memory, else from the newest
-// commit, else from the seed.  One thread a rank.
+// Over several nodes, with an Overlap (overlap.h), a second thread of the rank sums a bucket as
+// soon as every rank of the node has told it final, while their backward passes go on; the first
+// barrier falls away.  From a step's begin to its last bucket the group is that thread's.
+//
+// An attempt goes on from the newest whole state in some node's memory (with ZeRO-1: from memory if
+// every node has its shard of the same step), else from the newest commit, else from the seed.
 #pragma once
 
 #include <functional>
@@ -21,27 +25,18 @@
 #include "runtime/comm/recorder.h"
 #include "runtime/train/arena.h"
 #include "runtime/train/checkpoint.h"
+#include "runtime/train/gradient_pass.h"
 #include "runtime/train/host_state.h"
 #include "runtime/train/memory.h"
 #include "runtime/train/model.h"
 #include "runtime/train/optimizer.h"
+#include "runtime/train/overlap.h"
+#include "runtime/train/precision.h"
 #include "runtime/train/reducer.h"
 #include "runtime/train/stager.h"
+#include "runtime/train/train_options.h"
 
 namespace muster {
-
-struct TrainOptions {
-  std::uint64_t steps = 0;       // Of the whole run; the learning rate's schedule ends there.
-  std::uint64_t stop_after = 0;  // Stop as if asked to after this step; 0: do not.
-  std::uint32_t micro_batches = 16;
-  std::uint64_t seed = 42;
-  bool from_memory = true;             // Go on from a whole state in memory before any checkpoint.
-  bool checkpoints = false;            // Load and save them; if not, the rest has no meaning.
-  bool first_node_saves = false;       // All of it; else each node its share.
-  std::uint64_t checkpoint_every = 0;  // Steps; 0: only when stopped and at the end.
-  OptimizerConfig optimizer;
-  RunFacts facts;  // Of the model and its data: what must be equal to go on.
-};
 
 // Makes the barrier of the `ranks` of this node and this attempt, in 64 bytes that they share.
 using BarrierMaker =
@@ -59,6 +54,14 @@ class TrainHost {
   virtual void Say(const std::string& line) = 0;
 };
 
+// Where the time of the steps so far went, on this rank.
+struct StepTimes {
+  std::uint64_t steps = 0;
+  Duration forward{}, backward{}, optimizer{};
+  Duration communication{};  // From the first bucket that could be summed to the last sum.
+  Duration exposed{};        // The part of it that nothing hid.
+};
+
 class Trainer {
  public:
   struct Parts {
@@ -71,49 +74,80 @@ class Trainer {
     Clock& clock;
     Place place;
     Recorder* recorder = nullptr;  // Null: nothing is recorded.
+    Overlap* overlap = nullptr;  // Null: gradients are summed when all backward passes have ended.
   };
 
-  // Collective.  The parts outlive the trainer.
+  // Collective.  The parts outlive the trainer.  kInvalid: the options, or ranks that cannot work
+  // together: fewer micro-batches than ranks, ranks of one node that share no memory.
   static Result<std::unique_ptr<Trainer>> Start(TrainOptions options, Parts parts);
 
-  // Trains to the end, or to the step after which somebody asked to stop.
+  // Trains to the end, or to the step after which somebody asked to stop.  kDataLoss: the loss or a
+  // gradient is not finite, step and tensor are named.
   Status Run();
 
   bool stopped() const { return stopped_; }
   std::uint64_t step() const { return step_; }
   std::uint64_t first_step() const { return first_step_; }
   double loss_ema() const { return state_.header().loss_ema; }
-  const float* parameters() const { return state_.parameters(); }
+  // Steps that changed nothing, since the run began (OnNan::kSkip, dynamic loss scaling).
+  std::uint64_t skipped() const { return state_.header().skipped; }
+  const float* parameters() const { return state_.parameters(); }  // f32: the master weights.
+  StepTimes times() const;
   const Layout& layout() const { return layout_; }
   const Topology& topology() const { return topology_; }
 
  private:
   Trainer(TrainOptions options, Parts parts, Layout layout, Topology topology);
 
+  struct Standing;
   Status OpenMemory();
+  Status OpenStager();
   // Collective.  `opened`: how OpenMemory went; if it failed on one rank, every rank fails.
   Status Restore(const Status& opened);
+  Result<std::vector<Standing>> Compare(const Status& opened);
+  Status CheckShared(const std::vector<Standing>& by_rank) const;
   std::int64_t StepInMemory() const;  // -1: not whole, or of another run.
+  std::uint64_t MemoryFingerprint() const;
   Status RestoreFromMemory(std::uint32_t source, std::uint64_t step);
   Result<std::string> RestoreFromCommitOrStart();
   // Ok if every rank is and every node stands at the same step; else every rank fails.
   Status AgreeOnStep(const Status& restored);
+  Status MakeWorkingCopy();
+
+  // What the reduction of a step gave.
+  struct Verdict {
+    double loss = 0;
+    double sum_of_squares = 0;
+    bool stop = false;   // Some rank was asked to.
+    std::string broken;  // "the gradient of h.0.ln_1.bias"; empty: all is finite.
+  };
 
   Status Step();
-  void ComputeGradients();
-  Status ReduceGradients();
-  void Update(double gradient_scale);
+  Status ComputeAndReduce();
+  Recorder::Record RecordReduction();
+  Status ReduceAfterwards();
+  Status ReduceBeside();
+  Verdict Judge() const;
+  Status Change(const Verdict& verdict);
+  Status Update(double gradient_scale);
+  Status GatherParameters();
+  void KeepHeader(const Verdict& verdict);
   Status AwaitNode();
   void Report(link::Phase phase, std::string note = {});
+  HostState HostStateNow() const;
   Status SaveCheckpoint();
   Status TellSaves(Duration timeout);
   Status FinishSaves();
   bool leader() const { return topology_.leader(); }
+  bool overlapped() const { return parts_.overlap != nullptr && topology_.nodes() > 1; }
+  std::uint32_t FirstMark() const;
+  void CopyForModel(Range range);
 
   const TrainOptions options_;
   const Parts parts_;
   const Layout layout_;
   const Topology topology_;
+  const Shards shards_;
   const RunFacts facts_;  // The options' and the loop's own.
 
   StateView state_;
@@ -121,7 +155,7 @@ class Trainer {
   std::unique_ptr<Barrier> barrier_;
   std::optional<GradientReducer> reducer_;
   std::optional<CheckpointStager> stager_;
-  AccumulatePlan accumulate_;
+  std::optional<GradientPass> pass_;
   Recorder silent_;
   Recorder& recorder_ = parts_.recorder != nullptr ? *parts_.recorder : silent_;
   const std::uint16_t recorded_group_ = recorder_.AddGroup("training");
@@ -132,9 +166,12 @@ class Trainer {
   bool stop_seen_ = false;
   bool stopped_ = false;
   bool save_failed_ = false;
+  ScaleState scale_;                // As this step began.
+  std::uint64_t updates_ = 0;       // Of the run, as this step began.
   Duration waited_{};               // In collectives, in this step.
   std::uint64_t synchronised_ = 0;  // Times that this loop did.
   double loss_ = 0;                 // Of the last step.
+  StepTimes times_;
 };
 
 }  // namespace muster

@@ -128,7 +128,8 @@ class ArenaSide final : public Side {
     CHECK(region.ok());
     view_ = GradientView(region->bytes, layout_, topology_);
     barrier_ = NodeBarrier::In(view_.barrier(), topology_.local_size(), 0);
-    reducer_.emplace(layout_, topology_, view_, group);
+    shards_.emplace(layout_, topology_.nodes(), false);
+    reducer_.emplace(layout_, topology_, view_, group, *shards_);
   }
   float* input() override { return view_.slot(topology_.local_rank(), 0); }
   void Sum() override {
@@ -144,6 +145,7 @@ class ArenaSide final : public Side {
   MpiMemory memory_;
   GradientView view_;
   std::unique_ptr<Barrier> barrier_;
+  std::optional<Shards> shards_;
   std::optional<GradientReducer> reducer_;
 };
 

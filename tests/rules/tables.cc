@@ -9,6 +9,7 @@ const std::vector<Pardon>& Pardons() {
       {"runtime/base/mutex.h", "world", "threads", "the one annotated wrapper, for rim files only"},
       {"runtime/base/link.h", "size", "lines", "one message after another, read as a table"},
       {"runtime/comm/process_group.h", "ban", "abort(", "the field's word for ending a group"},
+      {"runtime/train/trainer.cc", "ban", "abort(", "ProcessGroup::abort, as above"},
       {"examples/c_mpi/hello_mpi.c", "world", "<time.h>", "plain C; MPI_Wtime has its own origin"},
       {"examples/c_mpi/hello_mpi.c", "ban", "clock_gettime(", "plain C, it has no Clock of ours"},
   };

@@ -141,6 +141,64 @@ TEST_F(ByteGpt, TwoNodesOfEightRanksEndInTheSameBits) {
   EXPECT_EQ(HashOf(end.output), HashOf(Alone(arguments).output));
 }
 
+// Over mpi and hybrid, with and without ZeRO-1, sums during and after the backward pass, on 2, 3,
+// 5, 6 and 7 ranks.
+TEST_F(ByteGpt, EveryBackendShardedOrNotOverlappedOrNotEndsInTheSameBits) {
+  struct Case {
+    FakeJobd::Shape shape;
+    std::vector<std::string> more;
+  };
+  const std::vector<std::string> arguments = {"--steps", "3", "--hash"};
+  const std::string hash = HashOf(Alone(arguments).output);
+  ASSERT_EQ(hash.size(), 64U) << hash;
+  for (const Case& one :
+       {Case{{2, 1}, {"--zero1", "--backend", "hybrid"}}, Case{{3, 1}, {"--no-overlap"}},
+        Case{{5, 1}, {"--zero1"}}, Case{{2, 3}, {"--backend", "hybrid"}},
+        Case{{7, 1}, {"--zero1", "--no-overlap", "--backend", "hybrid"}}}) {
+    std::vector<std::string> words = arguments;
+    words.insert(words.end(), one.more.begin(), one.more.end());
+    FakeJobd jobd(scene_.folder(), one.shape);
+    const FakeJobd::End end = jobd.RunAttempt(Command(words), {});
+    EXPECT_EQ(end.exit_code, 0) << end.output;
+    EXPECT_EQ(HashOf(end.output), hash)
+        << one.shape.nodes << " x " << one.shape.per_node << Join(one.more, " ");
+  }
+}
+
+// Each node's shard crosses the link as boxes; the second attempt has neither node's memory.
+TEST_F(ByteGpt, Zero1GoesOnFromMemoryAndFromACommitWithTheSameBits) {
+  const std::string hash = HashOf(Alone({"--steps", "9", "--hash"}).output);
+  const std::vector<std::string> arguments = {"--steps", "9",      "--checkpoint-every",
+                                              "3",       "--hash", "--zero1"};
+  FakeJobd jobd(scene_.folder(), {.nodes = 2, .per_node = 2});
+  std::vector<std::string> cut = arguments;
+  cut.insert(cut.end(), {"--stop-after", "4"});
+  EXPECT_EQ(jobd.RunAttempt(Command(cut), {}).exit_code, 0);
+  cut.back() = "7";
+  FakeJobd::End end = jobd.RunAttempt(Command(cut), {});
+  ASSERT_FALSE(end.notes.empty()) << end.output;
+  EXPECT_EQ(end.notes[0], "restored step 4 from memory");
+  jobd.LoseMemory(1);
+  end = jobd.RunAttempt(Command(arguments), {});
+  ASSERT_FALSE(end.notes.empty()) << end.output;
+  EXPECT_EQ(end.notes[0], "restored step 7 from a commit");
+  EXPECT_EQ(HashOf(end.output), hash) << end.output;
+}
+
+TEST_F(ByteGpt, AMistakeInTheOptionsOfTrainingIsNamed) {
+  const std::pair<std::vector<std::string>, std::string> mistakes[] = {
+      {{"--loss-scale", "1000"}, "the loss scale is 1000, allowed is a power of two"},
+      {{"--loss-scale", "much"}, "--loss-scale is \"much\", allowed is a power of two"},
+      {{"--clip", "-1"}, "the norm to clip to is -1"},
+      {{"--accumulate", "8192"}, "16 x 8192 micro-batches"},
+      {{"--threads", "5", "--micro-batches", "4"}, "4 micro-batches for 5 ranks"}};
+  for (const auto& [arguments, words] : mistakes) {
+    const ProgramEnd end = Alone(arguments);
+    EXPECT_EQ(end.exit_code, 2) << end.output;
+    EXPECT_NE(end.output.find(words), std::string::npos) << end.output;
+  }
+}
+
 TEST_F(ByteGpt, ALostNodeGetsItsStateFromTheOther) {
   const std::vector<std::string> arguments = {"--steps", "11", "--hash"};
   FakeJobd jobd(scene_.folder(), {.nodes = 2, .per_node = 2});

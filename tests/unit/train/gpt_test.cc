@@ -25,6 +25,16 @@ std::string RandomText(std::size_t n) {
   return text;
 }
 
+float GradientOf(ByteModel& model, const MicroBatch& at, const Layout& layout,
+                 const std::vector<float>& parameters, std::vector<float>& into) {
+  Backward backward(layout);
+  backward.Open(at, 1, {});
+  const float loss = model.Gradient(at, layout, parameters.data(), into.data(), backward);
+  const Status told = backward.Close();
+  EXPECT_TRUE(told.ok()) << told.message();
+  return loss;
+}
+
 TEST(Gpt, AFreshModelsLossIsLn256) {
   const GptConfig config;
   const Layout layout(GptTensors(config));
@@ -35,7 +45,7 @@ TEST(Gpt, AFreshModelsLossIsLn256) {
   model.Initialize(42, layout, parameters.data());
   double loss = 0;
   for (std::uint32_t m = 0; m < 16; ++m) {
-    loss += model.Gradient(0, m, layout, parameters.data(), gradient.data()) / 16.0;
+    loss += GradientOf(model, {.step = 0, .index = m}, layout, parameters, gradient) / 16.0;
   }
   EXPECT_NEAR(loss, std::log(256.0), 0.05);
 }
@@ -60,8 +70,11 @@ TEST(Gpt, GradientAgreesWithFiniteDifferencesInEveryTensor) {
   const std::span bytes(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
   Gpt gpt(config);
   const auto loss_at = [&](const std::vector<float>& at, std::vector<float>& into) {
+    Backward backward(layout);
+    backward.Open({}, 1, {});
     return static_cast<double>(
-        gpt.Gradient(layout, at.data(), bytes.first(16), bytes.subspan(1), into.data()));
+        gpt.Gradient(layout, at.data(), {.tokens = bytes.first(16), .targets = bytes.subspan(1)},
+                     into.data(), backward));
   };
   loss_at(parameters, gradient);
   for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
@@ -105,10 +118,60 @@ TEST(Gpt, GradientIsWrittenWholeAndRepeatsItsBits) {
   model.Initialize(42, layout, parameters.data());
   std::vector<float> clean(layout.elements(), 0.0F);
   std::vector<float> dirty(layout.elements(), 123.0F);
-  model.Gradient(3, 5, layout, parameters.data(), clean.data());
-  model.Gradient(4, 6, layout, parameters.data(), dirty.data());
-  model.Gradient(3, 5, layout, parameters.data(), dirty.data());
+  GradientOf(model, {.step = 3, .index = 5}, layout, parameters, clean);
+  GradientOf(model, {.step = 4, .index = 6}, layout, parameters, dirty);
+  GradientOf(model, {.step = 3, .index = 5}, layout, parameters, dirty);
   EXPECT_EQ(std::memcmp(clean.data(), dirty.data(), clean.size() * sizeof(float)), 0);
+}
+
+// As soon as a tensor is told, its gradient is what it will be in the end.
+TEST(Gpt, WhatIsToldToBeFinalDoesNotChangeAnyMore) {
+  const GptConfig config;
+  const Layout layout(GptTensors(config));
+  std::vector<float> parameters(layout.elements());
+  const std::string text = RandomText(500);
+  ByteModel model(config, text, 42);
+  model.Initialize(42, layout, parameters.data());
+  std::vector<float> gradient(layout.elements());
+  std::vector<float> seen(layout.elements(), -1.0F);
+  std::size_t frontier = 0;
+  int moves = 0;
+  Backward backward(layout);
+  backward.Open({}, 1, {.reached = [&](std::size_t elements) {
+                  std::copy(gradient.begin() + static_cast<std::ptrdiff_t>(frontier),
+                            gradient.begin() + static_cast<std::ptrdiff_t>(elements),
+                            seen.begin() + static_cast<std::ptrdiff_t>(frontier));
+                  frontier = elements;
+                  ++moves;
+                }});
+  model.Gradient({}, layout, parameters.data(), gradient.data(), backward);
+  ASSERT_TRUE(backward.Close().ok());
+  EXPECT_EQ(frontier, layout.elements());
+  EXPECT_GE(moves, 40);  // Nearly every one of 52 tensors: in the order of the layout.
+  EXPECT_EQ(std::memcmp(seen.data(), gradient.data(), seen.size() * sizeof(float)), 0);
+}
+
+// A power of two leaves the bits as they are.
+TEST(Gpt, TheLossScaleScalesTheGradientAndNotTheLoss) {
+  const GptConfig config{.layers = 1, .width = 32, .heads = 2, .context = 16};
+  const Layout layout(GptTensors(config));
+  std::vector<float> parameters(layout.elements());
+  InitializeGpt(config, 1, layout, parameters.data());
+  const std::string text = RandomText(17);
+  const std::span bytes(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
+  Gpt gpt(config);
+  std::vector<float> plain(layout.elements());
+  std::vector<float> scaled(layout.elements());
+  float losses[2] = {};
+  for (const bool scales : {false, true}) {
+    Backward backward(layout);
+    backward.Open({}, scales ? 1024.0F : 1.0F, {});
+    losses[scales ? 1 : 0] = gpt.Gradient(layout, parameters.data(),
+                                          {.tokens = bytes.first(16), .targets = bytes.subspan(1)},
+                                          scales ? scaled.data() : plain.data(), backward);
+  }
+  EXPECT_EQ(losses[0], losses[1]);
+  for (std::size_t i = 0; i < plain.size(); ++i) ASSERT_EQ(plain[i] * 1024, scaled[i]) << i;
 }
 
 TEST(Kernels, ExpAndLogAreAccurate) {

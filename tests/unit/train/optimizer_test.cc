@@ -20,6 +20,22 @@ TEST(Optimizer, LearningRateWarmsUpThenFollowsACosineToItsFinalPart) {
   EXPECT_GT(LearningRate(config, 10, 50), 0);  // A run shorter than its warm-up.
 }
 
+TEST(Optimizer, OtherSchedulesStayOrFallInAStraightLine) {
+  OptimizerConfig config;
+  config.schedule = Schedule::kConstant;
+  EXPECT_DOUBLE_EQ(LearningRate(config, 49, 1000), 0.5e-3);
+  EXPECT_DOUBLE_EQ(LearningRate(config, 999, 1000), 1e-3);
+  config.schedule = Schedule::kLinear;
+  EXPECT_DOUBLE_EQ(LearningRate(config, 49, 1000), 0.5e-3);
+  EXPECT_NEAR(LearningRate(config, 325, 1000), 0.775e-3, 1e-12);  // A quarter of the way.
+  EXPECT_NEAR(LearningRate(config, 1000, 1000), 1e-4, 1e-12);
+  for (const Schedule schedule : {Schedule::kConstant, Schedule::kLinear, Schedule::kCosine}) {
+    config.schedule = schedule;
+    config.warmup_steps = 0;
+    EXPECT_DOUBLE_EQ(LearningRate(config, 0, 1000), 1e-3) << NameOf(schedule);
+  }
+}
+
 TEST(Optimizer, CosPiIsTheCosine) {
   for (int i = 0; i <= 1000; ++i) {
     EXPECT_NEAR(CosPi(i / 1000.0), std::cos(std::numbers::pi * i / 1000.0), 2e-15) << i;
@@ -42,6 +58,16 @@ TEST(Optimizer, ClipsTheMeanGradientToTheNorm) {
   const OptimizerConfig config{.clip_norm = 2};
   EXPECT_DOUBLE_EQ(GradientScale(config, 16 * 16 * 1.0, 16), 1.0 / 16);         // Norm 1.
   EXPECT_DOUBLE_EQ(GradientScale(config, 16 * 16 * 64.0, 16), 1.0 / 16 / 4.0);  // Norm 8.
+  EXPECT_DOUBLE_EQ(GradientScale({.clip_norm = 0}, 16 * 16 * 64.0, 16), 1.0 / 16);
+}
+
+TEST(Optimizer, TheLossScaleIsTakenOutAgain) {
+  const OptimizerConfig config{.clip_norm = 2};
+  for (const double norm : {1.0, 8.0}) {
+    const double squares = 16 * 16 * norm * norm;
+    EXPECT_EQ(GradientScale(config, squares * 1024 * 1024, 16, 1024),
+              GradientScale(config, squares, 16) / 1024);
+  }
 }
 
 // The textbook, in double, one element at a time.
@@ -56,7 +82,7 @@ TEST(Optimizer, AdamWIsWhatThePaperSays) {
     std::vector<double> rp(p.begin(), p.end()), rm(kElements), rv(kElements);
     for (std::uint64_t step = 0; step < 20; ++step) {
       for (float& x : g) x = normal(random);
-      const AdamWUpdate update = MakeUpdate(config, step, 20, 0.5);
+      const AdamWUpdate update = MakeUpdate(config, step, 20, 0.5, step);
       ApplyAdamW(update, {p.data(), m.data(), v.data(), g.data(), kElements, decay});
       const double rate = LearningRate(config, step, 20);
       for (std::size_t i = 0; i < kElements; ++i) {

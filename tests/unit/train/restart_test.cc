@@ -1,8 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
 #include <numeric>
 #include <set>
 
+#include "runtime/checkpoint/box.h"
 #include "runtime/train/checkpoint.h"
 #include "runtime/train/host_state.h"
 #include "runtime/train/restore.h"
@@ -27,13 +30,24 @@ TEST(Restore, FallsBackToTheCommitWhenNoMemoryIsWhole) {
   EXPECT_EQ(DecideRestore(nodes).from, RestorePlan::From::kCommitOrStart);
 }
 
+TEST(Restore, ShardedItIsTheMemoryOfAllNodesOrOfNone) {
+  const std::int64_t nodes[] = {41, 42};
+  EXPECT_EQ(DecideRestore(nodes, true).from, RestorePlan::From::kCommitOrStart);
+  const std::int64_t equal[] = {42, 42};
+  EXPECT_EQ(DecideRestore(equal, true).from, RestorePlan::From::kMemory);
+}
+
 TEST(HostState, SurvivesItsRoundTripToTheLastBit) {
-  const HostState state{.facts = {{"seed", "42"}, {"data_crc32c", "9f31c2d4"}},
-                        .step = 97,
-                        .loss_ema = 2.7132459871230984};
-  const auto decoded = DecodeHostState(EncodeHostState(state));
-  ASSERT_TRUE(decoded.ok());
-  EXPECT_EQ(*decoded, state);
+  HostState state{.facts = {{"seed", "42"}, {"data_crc32c", "9f31c2d4"}},
+                  .step = 97,
+                  .loss_ema = 2.7132459871230984};
+  EXPECT_EQ(EncodeHostState(state).find("loss_scale"), std::string::npos);
+  for (const bool scaled : {false, true}) {
+    if (scaled) state.skipped = 3, state.loss_scale = 512, state.good_steps = 7;
+    const auto decoded = DecodeHostState(EncodeHostState(state));
+    ASSERT_TRUE(decoded.ok());
+    EXPECT_EQ(*decoded, state);
+  }
 }
 
 TEST(HostState, RefusesWhatItDidNotWrite) {
@@ -85,14 +99,16 @@ TEST(Checkpoint, RestoreGivesBackEveryTensor) {
   }
   const Saved saved = SaveAll(arrays);
   std::vector<std::vector<float>> restored(3, std::vector<float>(SomeLayout().elements()));
-  float* const to[] = {restored[0].data(), restored[1].data(), restored[2].data()};
+  ArrayPart to[3];
+  for (std::size_t i = 0; i < 3; ++i) to[i] = {restored[i].data(), {0, restored[i].size()}};
   ASSERT_TRUE(RestoreTensors(saved.checkpoint, SomeLayout(), to).ok());
   EXPECT_EQ(restored, arrays);
 }
 
 TEST(Checkpoint, RestoreRefusesAnotherModelsTensors) {
   std::vector<std::vector<float>> arrays(3, std::vector<float>(SomeLayout().elements()));
-  float* const to[] = {arrays[0].data(), arrays[1].data(), arrays[2].data()};
+  ArrayPart to[3];
+  for (std::size_t i = 0; i < 3; ++i) to[i] = {arrays[i].data(), {0, arrays[i].size()}};
   Saved renamed = SaveAll(arrays);
   renamed.checkpoint.tensors[4].name = "another";
   EXPECT_EQ(RestoreTensors(renamed.checkpoint, SomeLayout(), to).code(), Code::kInvalid);
@@ -102,6 +118,49 @@ TEST(Checkpoint, RestoreRefusesAnotherModelsTensors) {
   Saved cut = SaveAll(arrays);
   cut.checkpoint.bytes = cut.checkpoint.bytes.first(100);
   EXPECT_EQ(RestoreTensors(cut.checkpoint, SomeLayout(), to).code(), Code::kDataLoss);
+}
+
+// Cut anywhere, also inside rows: the boxes of all parts are every tensor once, and their bytes the
+// runs'.
+TEST(Checkpoint, ShardsOfAnyRangesTileEveryTensorWithTheirOwnBytes) {
+  const Layout layout({{.name = "cube", .shape = {5, 7, 11}},
+                       {.name = "odd", .shape = {33}},
+                       {.name = "flat", .shape = {40, 5}}});
+  std::vector<float> values(layout.elements());
+  std::iota(values.begin(), values.end(), 1.0F);
+  for (const std::size_t step : {1U, 13U, 77U, 150U, 400U, 10000U}) {
+    std::map<std::string, std::vector<link::StagedTensor>> boxes;
+    std::map<std::string, std::vector<float>> whole;
+    for (std::size_t begin = 0; begin < layout.elements(); begin += step) {
+      const CheckpointShard shard =
+          ShardOfRange(layout, {begin, std::min(begin + step, layout.elements())});
+      std::vector<float> bytes;
+      for (const CheckpointShard::Run& run : shard.runs) {
+        const float* from = values.data() + run.offset;
+        bytes.insert(bytes.end(), from, from + run.elements);
+      }
+      EXPECT_EQ(checkpoint::TotalBytes(shard.boxes), shard.bytes());
+      std::span<const std::byte> left = std::as_bytes(std::span(bytes));
+      for (const link::StagedTensor& box : shard.boxes) {
+        boxes[box.name].push_back(box);
+        auto& into = whole[box.name];
+        into.resize(checkpoint::BoxBytes(checkpoint::WholeTensor("", "F32", box.global_shape)) /
+                    sizeof(float));
+        checkpoint::CopyIntoWhole(box, 0, left.first(checkpoint::BoxBytes(box)),
+                                  std::as_writable_bytes(std::span(into)));
+        left = left.subspan(checkpoint::BoxBytes(box));
+      }
+    }
+    EXPECT_EQ(boxes.size(), 9U);  // Three arrays.
+    for (const CheckpointTensor& tensor : CheckpointTensors(layout)) {
+      const Status tiled = checkpoint::CheckTiling(boxes[tensor.tensor.name]);
+      EXPECT_TRUE(tiled.ok()) << tiled.message();
+      const std::vector<float>& found = whole[tensor.tensor.name];
+      EXPECT_TRUE(std::equal(found.begin(), found.end(),
+                             values.begin() + static_cast<std::ptrdiff_t>(tensor.offset)))
+          << tensor.tensor.name << " in steps of " << step;
+    }
+  }
 }
 
 TEST(Sampler, IsAFunctionOfSeedStepAndMicroBatch) {
