@@ -1,4 +1,5 @@
-"""examples/pytorch_ddp stops when it is asked to, at one step on all ranks, and goes on from there.
+"""examples/pytorch_ddp stops when it is asked to, at one step on all ranks, and goes on from there;
+examples/logistic_regression finds the same weights on any number of ranks.
 
 usage: example_test.py BIN [TEST...]
 """
@@ -23,6 +24,29 @@ from expected import ROOT  # noqa: E402
 
 BIN = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else ""
 PATIENCE = 120  # Seconds, for what takes ten at most.
+
+
+class LogisticRegression(unittest.TestCase):
+    PROGRAM = os.path.join(BIN, "logistic_regression")
+
+    def lines(self, *command, expect=0):
+        done = subprocess.run(command, env=surroundings.environment(BIN), text=True, check=False,
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
+        self.assertEqual(done.returncode, expect, done.stdout + done.stderr)
+        return [re.sub(r"^\[\d+\] ", "", line) for line in (done.stdout + done.stderr).splitlines()]
+
+    def test_any_number_of_ranks_prints_the_same(self):
+        alone = self.lines(self.PROGRAM)
+        self.assertRegex(alone[0], r"^3931 of 4096 samples right, the loss is 0\.1692001709026\d*$")
+        for nodes, ranks in ((1, 2), (2, 2)):
+            self.assertEqual(self.lines(
+                os.path.join(BIN, "muster"), "run", "-N", str(nodes), "--ranks-per-node", str(ranks),
+                "--", self.PROGRAM), alone)
+
+    def test_a_number_of_ranks_that_does_not_fit_is_refused(self):
+        said = self.lines(os.path.join(BIN, "muster"), "run", "--ranks-per-node", "3", "--",
+                          self.PROGRAM, expect=2)
+        self.assertIn("3 ranks do not divide 64 parts", said)
 
 
 class PytorchDdp(unittest.TestCase):
