@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "runtime/base/clock.h"
@@ -56,6 +57,13 @@ class Backend {
   // Collective over the old group; null where the plan has no members.
   virtual Result<std::unique_ptr<Backend>> Split(const SplitPlan& plan) = 0;
 
+  // The group without the `lost` ranks (ascending, not this one), made by all others, also when it
+  // was aborted; it is of no more use itself.
+  virtual Result<std::unique_ptr<Backend>> Shrink(std::span<const int> lost);
+
+  // See ProcessGroup::allocate.
+  virtual Result<void*> Allocate(std::size_t bytes);
+
   // What waits or comes later on this rank ends with `reason`.  Any thread.
   void Abort(Status reason) {
     abort_.Set(std::move(reason));
@@ -72,6 +80,7 @@ class Backend {
  private:
   const int rank_;
   const int world_size_;
+  std::vector<std::unique_ptr<std::byte[]>> memory_;  // That was allocated.
 };
 
 }  // namespace muster

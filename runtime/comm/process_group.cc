@@ -34,6 +34,17 @@ class ObservedTransfer final : public Work {
 
 }  // namespace
 
+Result<std::unique_ptr<Backend>> Backend::Shrink(std::span<const int>) {
+  return Status(Code::kUnimplemented,
+                std::string(name()) +
+                    ": the ranks of such a group live and die together; start "
+                    "a new attempt");
+}
+
+Result<void*> Backend::Allocate(std::size_t bytes) {
+  return memory_.emplace_back(new std::byte[bytes]).get();
+}
+
 // The one place that every call passes.
 Status ProcessGroup::Admit(const Collective& collective, Call* call) {
   RETURN_IF_ERROR(backend_->aborted().reason());
@@ -94,6 +105,24 @@ Result<std::unique_ptr<ProcessGroup>> ProcessGroup::split(int color, int key) {
   }
   if (*part == nullptr) return std::unique_ptr<ProcessGroup>();
   return std::make_unique<ProcessGroup>(*std::move(part), timeout_);
+}
+
+Result<std::unique_ptr<ProcessGroup>> ProcessGroup::shrink(std::vector<int> lost) {
+  std::sort(lost.begin(), lost.end());
+  const bool twice = std::adjacent_find(lost.begin(), lost.end()) != lost.end();
+  const bool known = lost.empty() || (lost.front() >= 0 && lost.back() < world_size());
+  if (twice || !known || std::find(lost.begin(), lost.end(), rank()) != lost.end()) {
+    std::string text;
+    for (const int r : lost) text += (text.empty() ? "" : ", ") + std::to_string(r);
+    return Status(Code::kInvalid, "shrink: the lost ranks are " + text +
+                                      "; allowed are others than this one (" +
+                                      std::to_string(rank()) + ") of 0 to " +
+                                      std::to_string(world_size() - 1) + ", each once");
+  }
+  auto left = backend_->Shrink(lost);
+  backend_->Abort(Status(Code::kAborted, "the group was shrunk"));
+  if (!left.ok()) return std::move(left).status().While("shrink");
+  return std::make_unique<ProcessGroup>(*std::move(left), timeout_);
 }
 
 }  // namespace muster

@@ -109,6 +109,16 @@ class ProcessGroup {
   // becomes none, and gets null.
   Result<std::unique_ptr<ProcessGroup>> split(int color, int key);
 
+  // The ranks but for the `lost` ones become a group, in their order.  Collective of those that are
+  // left, also when this group was aborted; afterwards it is.  kInvalid: `lost` names this rank, a
+  // rank twice, or one that is not in the group.  kUnimplemented: where ranks live and die together
+  // (threads, mpi, hybrid); there the launcher starts a new attempt.
+  Result<std::unique_ptr<ProcessGroup>> shrink(std::vector<int> lost);
+
+  // Collective.  Memory that this group moves best, for buffers; it lives as long as the group.
+  // nccl: of the GPU, symmetric from NCCL 2.27 on (4096 bytes aligned); others: the host's.
+  Result<void*> allocate(std::size_t bytes) { return backend_->Allocate(bytes); }
+
   // Ends what this rank waits for, and its later calls, with `reason`.  Any thread.
   void abort(Status reason) { backend_->Abort(std::move(reason)); }
 

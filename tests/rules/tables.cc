@@ -20,7 +20,8 @@ const std::vector<Pardon>& Pardons() {
 const std::map<std::string, std::vector<std::string>>& Arrows() {
   static const std::map<std::string, std::vector<std::string>> kArrows = {
       {"runtime/base", {}},
-      {"runtime/comm", {"runtime/base"}},
+      {"runtime/gpu", {"runtime/base"}},
+      {"runtime/comm", {"runtime/base", "runtime/gpu"}},
       {"runtime/checkpoint", {"runtime/base"}},
       {"runtime/train", {"runtime/comm", "runtime/checkpoint"}},
       {"runtime/client", {"runtime/checkpoint"}},
@@ -69,6 +70,7 @@ const std::vector<World>& Worlds() {
       {"<mpi.h>", {"mpi"}},
       {"<nccl.h>", {"nccl"}},
       {"<cuda", {"cuda", "nccl"}},
+      {"<cublas", {"cuda"}},
       {"<nvml.h>", {"nvml"}},
       {"<hwloc", {"hwloc"}},
       {"<cblas", {"blas"}},
@@ -102,6 +104,7 @@ const std::vector<World>& Worlds() {
       {"<time.h>", kSystem},
       {"<dlfcn.h>", {"posix", "nccl", "cuda", "nvml", "main"}},
       {"<ifaddrs.h>", kSystem},
+      {"<link.h>", kSystem},
       {"<netdb.h>", kSystem},
       {"<sys/", kSystem},
       {"<linux/", kSystem},

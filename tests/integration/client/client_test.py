@@ -231,6 +231,15 @@ class Client(unittest.TestCase):
                                 "muster.world_size()); assert muster.linked()"))
         self.check_words(succeed(python, "-c", "import muster; print(*muster.PHASES)"))
 
+    def test_ids_of_nccl_go_through_the_keys(self):
+        text = self.call("run", "-N", "2", "--ranks-per-node", "2", "--",
+                         os.path.join(BUILD, "bin", "nccl_id"))
+        ids = dict(re.findall(r"rank (\d) has id ([0-9a-f]+)", text))
+        self.assertEqual(sorted(ids), ["0", "1", "2", "3"], text)
+        self.assertEqual(len(set(ids.values())), 1, text)
+        self.assertEqual(len(ids["0"]), 256, text)
+        self.assertIn("rank 1 did not come", text)
+
     def check_words(self, phases):
         """The phases in Python are those of the header."""
         with open(os.path.join(ROOT, "runtime/client/muster_client.h"), encoding="utf-8") as file:

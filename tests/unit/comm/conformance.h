@@ -15,6 +15,8 @@ using Complaints = std::vector<std::string>;
 struct GroupShape {
   // The node of each rank where all_reduce goes over nodes; empty: ranks are combined in order.
   std::vector<int> nodes;
+  // Sums and products of floats have an order of their own: they are compared as numbers.
+  bool own_order = false;
 };
 
 // One sentence for each promise that did not hold on this rank.
