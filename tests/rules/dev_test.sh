@@ -28,7 +28,9 @@ for verb in setup build test demo bench soak lint fmt mutations fresh clean gpu;
 done
 Expect 'an unknown verb is the mistake of the user' 2 "did you mean 'test'" ./dev tets
 Expect 'a word that is like no verb suggests none' 2 "unknown verb 'frobnicate' (" ./dev frobnicate
-Expect 'what is not built is not passed' 1 'not built yet' ./dev gpu
+Expect 'gpu knows its arguments' 2 "unknown argument '--bild'" ./dev gpu --bild
+Expect 'no CUDA is no success, and no failure' 77 'SKIPPED, nothing was checked on a GPU: no cmake' \
+  bash -c 'command() { [[ $2 != cmake ]]; }; source .ci/gpu.sh; Gpu'
 Expect 'lint knows its arguments' 2 "unknown argument '--al'" ./dev lint --al
 Expect 'clean knows its arguments' 2 "unknown argument '--chek'" ./dev clean --chek
 Expect 'fresh knows its arguments' 2 "unknown argument '--kep'" ./dev fresh --kep
