@@ -44,8 +44,9 @@ class Gpt(nn.Module):
                 nn.init.normal_(weight, std=0.02 / math.sqrt(2 * LAYERS) if residual else 0.02)
             elif "ln_" not in name:
                 nn.init.zeros_(weight)
-        self.register_buffer("mask", torch.ones(CONTEXT, CONTEXT).triu(1).bool())
-        self.register_buffer("places", torch.arange(CONTEXT))
+        # No buffers: gloo broadcasts no bool.
+        self.mask = torch.ones(CONTEXT, CONTEXT).triu(1).bool()
+        self.places = torch.arange(CONTEXT)
 
     def forward(self, tokens, targets):
         x = self.wte(tokens) + self.wpe(self.places)

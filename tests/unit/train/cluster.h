@@ -43,7 +43,7 @@ struct Mischief {
 // micro-batch, over many magnitudes.
 class Chaos final : public Model {
  public:
-  Chaos() = default;
+  Chaos() : Chaos(Mischief(), 0) {}
   Chaos(Mischief mischief, int rank) : mischief_(std::move(mischief)), rank_(rank) {}
 
   std::vector<TensorSpec> Tensors() const override {

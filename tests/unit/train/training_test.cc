@@ -318,7 +318,7 @@ TEST(Training, BF16KeepsF32MasterWeightsAndTheSameBitsOnEveryShape) {
   }
 }
 
-TEST(Training, BF16GoesOnFromMemoryWithTheSameBits) {
+TEST(Training, BF16GoesOnFromMemoryAndFromACommitWithTheSameBits) {
   TrainOptions options = kOptions;
   options.precision = Precision::kBF16;
   const Mischief expects{.expects_bf16 = true};
@@ -328,7 +328,18 @@ TEST(Training, BF16GoesOnFromMemoryWithTheSameBits) {
   cut.stop_after = 2;
   cluster.Train(cut);
   cluster.attempt = 1;
-  EXPECT_TRUE(SameBits(cluster.Train(options), TrainOn(1, 1, {}, options, expects)));
+  const Cluster::End undisturbed = TrainOn(1, 1, {}, options, expects);
+  EXPECT_TRUE(SameBits(cluster.Train(options), undisturbed));
+  // From a commit, where nothing but the master weights is left.
+  FakeStore store(1);
+  Cluster before(1, 2);
+  before.mischief = expects;
+  before.store = &store;
+  before.Train(cut);
+  Cluster after(3, 1);
+  after.mischief = expects;
+  after.store = &store;
+  EXPECT_TRUE(SameBits(after.Train(options), undisturbed));
 }
 
 TEST(Training, AStaticLossScaleLeavesNoTraceInTheBits) {
