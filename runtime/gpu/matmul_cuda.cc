@@ -58,8 +58,8 @@ Api Load() {
 }
 
 const Api& TheApi() {
-  static const Api api = Load();
-  return api;
+  static const Api kApi = Load();
+  return kApi;
 }
 
 // What NVIDIA's heuristic chose for a shape, on a device: the same each time, so the bits are, too.

@@ -36,6 +36,8 @@ class Reducing final : public FakeWork {
 
 }  // namespace
 
+// NOLINTBEGIN(readability-function-size): the parameters are those of kernels_abi.h.
+
 #define FAKE_KERNEL extern "C" __attribute__((visibility("default")))
 
 FAKE_KERNEL int muster_gpu_abi() {
@@ -85,5 +87,7 @@ FAKE_KERNEL int muster_gpu_crc32c(const void*, size_t, size_t, uint32_t*, void*)
 FAKE_KERNEL int muster_gpu_matmul(const muster_gpu_matmul_call*, void*, void*) {
   return kNotSupported;
 }
+
+// NOLINTEND(readability-function-size): the parameters are those of kernels_abi.h.
 
 }  // namespace muster::testing

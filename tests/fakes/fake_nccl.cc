@@ -346,7 +346,7 @@ NcclResult Add(NcclComm comm, NcclStream stream, const Op& op) {
 
 }  // namespace
 
-// NOLINTBEGIN(readability-identifier-naming): the names are NCCL's.
+// NOLINTBEGIN(readability-identifier-naming,readability-function-size): the names are NCCL's.
 
 FAKE_API void fake_nccl_plant(int fault, int ranks, int rank, int after) {
   auto& world = TheWorld();
@@ -600,6 +600,6 @@ FAKE_API NcclResult ncclCommRevoke(NcclComm handle, int flags) {
 }
 #endif
 
-// NOLINTEND(readability-identifier-naming): the names are NCCL's.
+// NOLINTEND(readability-identifier-naming,readability-function-size): the names are NCCL's.
 
 }  // namespace muster::testing
