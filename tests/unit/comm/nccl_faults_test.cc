@@ -7,15 +7,15 @@ namespace muster::testing {
 namespace {
 
 constexpr int kRanks = 3;
-constexpr auto kSoon = std::chrono::milliseconds(150);
+constexpr auto kSoon = std::chrono::milliseconds(150);  // Nobody is expected to make it.
+constexpr auto kLate = std::chrono::seconds(1);         // Whoever comes has come by then.
 
 bool Says(const Status& status, const std::string& words) {
   return status.message().find(words) != std::string::npos;
 }
 
 NcclOptions Quick() {
-  return {.init_timeout = std::chrono::milliseconds(300),
-          .patience = std::chrono::milliseconds(200)};
+  return {.init_timeout = kLate, .patience = std::chrono::milliseconds(200)};
 }
 
 // A group of its own for each test, whose fault is taken away in the end.
@@ -29,9 +29,10 @@ class NcclFault : public ::testing::TestWithParam<const char*> {
   }
   void Release() const { fakes.Plant(kFaultNone, 0, 0, 0); }
 
-  // All ranks make a group, and `body` uses it.
-  void Run(const NcclOptions& options,
+  // All ranks make a group, for which they have time, and `body` uses it.
+  void Run(NcclOptions options,
            const std::function<void(Rank, std::unique_ptr<ProcessGroup>)>& body) {
+    options.init_timeout = std::chrono::seconds(20);
     RunNcclRanks(fakes, kRanks, options, [&](Rank rank) {
       auto group = rank.session.World("w", rank.rank, kRanks, std::chrono::seconds(20));
       ASSERT_TRUE(group.ok()) << group.status().message();
@@ -92,7 +93,7 @@ TEST_P(NcclFault, ASilentRankIsNamedAtTheDeadline) {
       ASSERT_TRUE(rank.store.Get("done/1", std::chrono::seconds(20)).ok());
       return;
     }
-    group->set_timeout(kSoon);
+    group->set_timeout(kLate);
     const Status status = group->all_reduce(values, ReduceOp::kSum);
     EXPECT_EQ(status.code(), Code::kDeadline);
     EXPECT_EQ(status.message(), "all_reduce f32[1000] sum (call 2): rank 2 did not come");
@@ -130,7 +131,7 @@ TEST_P(NcclFault, StartedWorkEndsWithTheDeadlineToo) {
 TEST_P(NcclFault, AnAsynchronousErrorEndsTheCallInTheWordsOfNccl) {
   fakes.Plant(kFaultAsyncError, kRanks, 1, 2);
   Run(Quick(), [](Rank rank, std::unique_ptr<ProcessGroup> group) {
-    group->set_timeout(std::chrono::milliseconds(300));
+    group->set_timeout(kLate);
     std::vector<float> values(1000, 1.0F);
     Status status;
     for (int i = 0; i < 5 && status.ok(); ++i) status = group->all_reduce(values, ReduceOp::kSum);
@@ -199,9 +200,7 @@ TEST_P(NcclFault, TheEndOfTheAttemptEndsWhatIsPending) {
 // The survivors of a dead rank go on as a smaller group, whether NCCL can shrink or not.
 TEST_P(NcclFault, TheSurvivorsOfADeadRankShrinkAndGoOn) {
   fakes.Plant(kFaultRankDies, kRanks, 1, 4);
-  NcclOptions options = Quick();
-  options.init_timeout = std::chrono::seconds(20);
-  Run(options, [](Rank rank, std::unique_ptr<ProcessGroup> group) {
+  Run(Quick(), [](Rank rank, std::unique_ptr<ProcessGroup> group) {
     std::vector<float> values(10, 1.0F);
     ASSERT_TRUE(group->all_reduce(values, ReduceOp::kSum).ok());
     if (rank.rank == 1) {
@@ -225,9 +224,7 @@ TEST_P(NcclFault, TheSurvivorsOfADeadRankShrinkAndGoOn) {
 }
 
 TEST_P(NcclFault, AGroupThatIsWholeCanShrinkToo) {
-  NcclOptions options = Quick();
-  options.init_timeout = std::chrono::seconds(20);
-  Run(options, [](Rank rank, std::unique_ptr<ProcessGroup> group) {
+  Run(Quick(), [](Rank rank, std::unique_ptr<ProcessGroup> group) {
     EXPECT_EQ(group->shrink({rank.rank}).status().code(), Code::kInvalid);
     EXPECT_EQ(group->shrink({kRanks}).status().code(), Code::kInvalid);
     ASSERT_TRUE(group->barrier().ok());
