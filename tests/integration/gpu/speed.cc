@@ -118,6 +118,23 @@ void MeasureCopies(const Libraries& libraries, Table& table) {
   table.push_back({"D2H, pinned, 256 MiB", Rate(kBytes, seconds, "GB/s")});
 }
 
+// Seconds of an all_reduce of `count` elements, on the rank whose GPU `options` names.
+double TimeRank(const Libraries& libraries, const std::shared_ptr<ThreadsStore>& store,
+                const NcclOptions& options, int ranks, std::size_t count) {
+  auto session = NcclSession::Start({}, store, options);
+  Must(session.status());
+  auto group = (*session)->World("speed", options.device, ranks);
+  Must(group.status());
+  MustCuda(libraries, libraries.cuda->api().set_device(options.device), "choosing the GPU");
+  void* memory = nullptr;
+  MustCuda(libraries, libraries.cuda->api().malloc(&memory, count * 4), "memory");
+  const double seconds = Median(
+      [&] { Must((*group)->all_reduce(Buffer(memory, count, DType::kF32), ReduceOp::kSum)); });
+  Must((*group)->barrier());
+  MustCuda(libraries, libraries.cuda->api().free(memory), "giving memory back");
+  return seconds;
+}
+
 // algbw and busbw as nccl-tests define them.
 void MeasureGroups(const Libraries& libraries, Table& table, NcclOptions::Reductions reductions) {
   const int ranks = std::min(libraries.devices, 8);
@@ -130,19 +147,9 @@ void MeasureGroups(const Libraries& libraries, Table& table, NcclOptions::Reduct
       std::vector<std::jthread> threads;
       for (int rank = 0; rank < ranks; ++rank) {
         threads.emplace_back([&, rank] {
-          auto session = NcclSession::Start({}, store, {.device = rank, .reductions = reductions});
-          Must(session.status());
-          auto group = (*session)->World("speed", rank, ranks);
-          Must(group.status());
-          MustCuda(libraries, libraries.cuda->api().set_device(rank), "choosing the GPU");
-          void* memory = nullptr;
-          MustCuda(libraries, libraries.cuda->api().malloc(&memory, count * 4), "memory");
-          const double mine = Median([&] {
-            Must((*group)->all_reduce(Buffer(memory, count, DType::kF32), ReduceOp::kSum));
-          });
+          const double mine =
+              TimeRank(libraries, store, {.device = rank, .reductions = reductions}, ranks, count);
           if (rank == 0) seconds = mine;
-          Must((*group)->barrier());
-          MustCuda(libraries, libraries.cuda->api().free(memory), "giving memory back");
         });
       }
     }
