@@ -265,7 +265,7 @@ void Daemon::Exited(const LocalRanks::Exit& exit) {
   const bool alone = mpi_watch_.Exited(exit.local_rank);
   if (alone && exit.cause.kind <= CauseKind::kExit) RankAlone(exit.local_rank, exit.cause.text);
   if (ranks_.alive() == 0) {
-    attempt_.last_exit = exit;
+    attempt_.last_exits.push_back(exit);
     return Poll();
   }
   Feed(RankExited{exit.local_rank, exit.cause, exit.by_us});

@@ -138,8 +138,9 @@ class Daemon {
     std::uint32_t fences = 0;     // Finished.
     bool mpi_up = false;
     bool killing = false;
-    // Held back until the logs are whole and, with `killing`, all that it started is gone.
-    std::optional<LocalRanks::Exit> last_exit;
+    // Held back until the logs are whole and, with `killing`, all that they started is gone.
+    // Several: one exit can make us kill and reap the others.
+    std::vector<LocalRanks::Exit> last_exits;
   };
   Attempt attempt_;
   std::optional<StartAttempt> forked_;  // Whose ranks were forked last.

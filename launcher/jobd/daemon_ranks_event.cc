@@ -167,15 +167,15 @@ void Daemon::Do(const ForkRanks&) {
 // to go.
 void Daemon::Poll() {
   if (scripts_.running()) return;  // Its end leads here.
-  const bool may_leave_processes = attempt_.last_exit && !attempt_.killing;
+  const bool may_leave_processes = !attempt_.last_exits.empty() && !attempt_.killing;
   if (may_leave_processes ? !ranks_.LogsWhole() : !ranks_.Gone(Ours())) {
     evtimer_add(poll_, &kPollInterval);
     return;
   }
-  if (const auto exit = std::exchange(attempt_.last_exit, std::nullopt)) {
-    Feed(RankExited{exit->local_rank, exit->cause, exit->by_us});
-    if (may_leave_processes) return;
+  for (const LocalRanks::Exit& exit : std::exchange(attempt_.last_exits, {})) {
+    Feed(RankExited{exit.local_rank, exit.cause, exit.by_us});
   }
+  if (may_leave_processes) return;
   if (StartScript(std::exchange(epilog_, {}))) return;
   MaybePrepared();
 }

@@ -12,11 +12,12 @@
 namespace muster::testing {
 namespace {
 
-// A job daemon writes its status once it has a job; a spare has none.
+// The log of a job daemon names its job; a spare has none.
 bool KnowsAJob(const std::string& daemons) {
   std::error_code error;
   for (const auto& daemon : std::filesystem::directory_iterator(daemons, error)) {
-    if (std::filesystem::exists(daemon.path() / "own" / "status", error)) return true;
+    const auto log = ReadFile(daemon.path() / "jobd.log");
+    if (log.ok() && log->find(" job=") != std::string::npos) return true;
   }
   return false;
 }

@@ -16,6 +16,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/env_posix.h"
+#include "runtime/base/paths.h"
 #include "runtime/base/text.h"
 
 namespace muster::testing {
@@ -138,8 +139,8 @@ namespace {
 
 // A job daemon without a job writes no status.
 bool IsSpare(const std::vector<std::string>& arguments) {
-  const auto status = std::find(arguments.begin(), arguments.end(), "--status");
-  return status != arguments.end() && access((status + 1)->c_str(), F_OK) != 0;
+  const auto shm = std::find(arguments.begin(), arguments.end(), "--shm");
+  return shm != arguments.end() && access(LiveStatus(*(shm + 1)).c_str(), F_OK) != 0;
 }
 
 }  // namespace
