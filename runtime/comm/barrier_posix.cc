@@ -16,9 +16,11 @@
 namespace muster {
 namespace {
 
-// About as long as going to sleep and waking would take; with cores to spare, as long as a short
-// step of the others.
-constexpr int kSpins = 200;
+// With a core for each rank, as long as a short step of the others.  Else next to nothing: whoever
+// is waited for may need just this core.  So it is handed on, as often as is still cheaper than
+// going to sleep and being woken.
+constexpr int kSpins = 20;
+constexpr int kYields = 100;
 constexpr int kSpinsWithCores = 4000;
 constexpr auto kLook = std::chrono::milliseconds(100);  // At the abort flag.
 constexpr std::uint64_t kRoundMask = 0xFFFFFFFFU;
@@ -55,7 +57,8 @@ NodeBarrier::NodeBarrier(Shared& shared, std::uint32_t ranks, std::uint32_t atte
       attempt_tag_(attempt % 0xFFFFU + 1),
       timeout_(timeout),
       abort_(abort),
-      spins_(ranks <= static_cast<std::uint32_t>(Cores()) ? kSpinsWithCores : kSpins) {
+      spins_(ranks <= static_cast<std::uint32_t>(Cores()) ? kSpinsWithCores : kSpins),
+      yields_(ranks <= static_cast<std::uint32_t>(Cores()) ? 0 : kYields) {
   CHECK(ranks > 0 && ranks < 0xFFFFU);
 }
 
@@ -96,6 +99,10 @@ Status NodeBarrier::Sleep(std::uint32_t round, Duration timeout) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
+  }
+  for (int turn = 0; turn < yields_; ++turn) {
+    sched_yield();
+    if (passed()) return {};
   }
   const TimePoint deadline = RealClock().Now() + timeout;
   // It only rises: a rank that comes here late, when its round is over and another sleeps in the

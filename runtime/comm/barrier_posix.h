@@ -54,6 +54,7 @@ class NodeBarrier final : public Barrier {
   const Duration timeout_;
   const AbortFlag* const abort_;
   const int spins_;
+  const int yields_;
 };
 
 }  // namespace muster
