@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 #include <functional>
+#include <memory>
 
 #include "runtime/base/check.h"
 
@@ -131,9 +132,9 @@ CombinePlan::CombinePlan(const std::vector<Subtree>& sources, const std::vector<
 }
 
 void CombinePlan::Combine(std::span<const float* const> sources, std::span<float* const> outputs,
-                          std::size_t n) const {
+                          std::size_t n, const Done& done) const {
   CHECK(outputs.size() == programs_.size());
-  std::vector<float> scratch(depth_ * kChunk);
+  const auto scratch = std::make_unique_for_overwrite<float[]>(depth_ * kChunk);
   std::vector<const float*> stack(depth_);
   for (std::size_t at = 0; at < n; at += kChunk) {
     const std::size_t size = std::min(kChunk, n - at);
@@ -155,6 +156,7 @@ void CombinePlan::Combine(std::span<const float* const> sources, std::span<float
         std::memcpy(outputs[target] + at, stack[0], size * sizeof(float));
       }
     }
+    if (done) done(at, size);
   }
 }
 

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -65,10 +66,13 @@ class CombinePlan {
   CombinePlan(const std::vector<Subtree>& sources, const std::vector<Subtree>& targets,
               std::uint32_t leaves);
 
+  // Told chunk by chunk, from the left, while they are in the first cache.
+  using Done = std::function<void(std::size_t at, std::size_t size)>;
+
   // outputs[t][0..n) = the value of target t.  An output may be the memory of a source that only
   // its own target uses.
   void Combine(std::span<const float* const> sources, std::span<float* const> outputs,
-               std::size_t n) const;
+               std::size_t n, const Done& done = nullptr) const;
 
  private:
   static constexpr std::int32_t kAdd = -1;

@@ -9,9 +9,9 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// A block a piece, a thread a lane: SumOfSquares has 16 of them, and then a fixed tree.  The square
+// A block a piece, a thread a lane: SumOfSquares has 32 of them, and then a fixed tree.  The square
 // of an f32 is exact in f64.
-constexpr int kLanes = 16;
+constexpr int kLanes = 32;
 __global__ void SumOfSquares(const float* values, std::size_t n, std::size_t piece, double* out) {
   __shared__ double lanes[kLanes];
   const std::size_t begin = blockIdx.x * piece;

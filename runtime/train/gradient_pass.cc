@@ -55,9 +55,9 @@ Status GradientPass::Compute(const Step& step, const AccumulatePlan::Step& todo,
   if (last) {
     listener.reached = [this](std::size_t elements) {
       // The last bucket's tail is not there yet.
-      const std::size_t whole = elements / Layout::kBucketElements;
-      Finish(std::min(whole, parts_.layout.buckets() - 1) * Layout::kBucketElements);
-      (*reached_)(finished_ / Layout::kBucketElements);
+      const std::size_t each = parts_.layout.bucket_elements();
+      Finish(std::min(elements / each, parts_.layout.buckets() - 1) * each);
+      (*reached_)(finished_ / each);
     };
   }
   const MicroBatch at{.step = step.step, .index = todo.micro_batch};

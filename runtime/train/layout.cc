@@ -1,11 +1,18 @@
 #include "runtime/train/layout.h"
 
 #include <algorithm>
+#include <bit>
 #include <functional>
 
 #include "runtime/base/check.h"
 
 namespace muster {
+namespace {
+
+constexpr std::size_t kLeastBucketElements = 1024;
+constexpr std::size_t kBucketsWanted = 16;
+
+}  // namespace
 
 std::size_t TensorSpec::elements() const {
   std::size_t product = 1;
@@ -21,6 +28,8 @@ Layout::Layout(std::vector<TensorSpec> in_order_of_use) : tensors_(std::move(in_
     elements_ += lines * kAlignment;
   }
   CHECK(elements_ > 0);
+  bucket_elements_ = std::clamp(std::bit_ceil((elements_ + kBucketsWanted - 1) / kBucketsWanted),
+                                kLeastBucketElements, kMostBucketElements);
 }
 
 std::size_t Layout::TensorAt(std::size_t element) const {
@@ -31,13 +40,13 @@ std::size_t Layout::TensorAt(std::size_t element) const {
 }
 
 std::size_t Layout::buckets() const {
-  return (elements_ + kBucketElements - 1) / kBucketElements;
+  return (elements_ + bucket_elements_ - 1) / bucket_elements_;
 }
 
 Range Layout::Bucket(std::size_t bucket) const {
   CHECK(bucket < buckets());
-  return {.begin = bucket * kBucketElements,
-          .end = std::min((bucket + 1) * kBucketElements, elements_)};
+  return {.begin = bucket * bucket_elements_,
+          .end = std::min((bucket + 1) * bucket_elements_, elements_)};
 }
 
 Range Layout::GradientBucket(std::size_t bucket) const {

@@ -1,9 +1,10 @@
 // Where each tensor lies in the flat vectors of parameters, gradients and optimizer state.
 //
 // Tensors lie in reverse order of use, as the backward pass finishes them.  A vector is cut into
-// buckets of kBucketElements: the unit of reduction, of the norm's partial sums and of the
-// optimizer.  A gradient has a tail behind its elements that is reduced along with it: sums that
-// every rank needs after each step.  Pure values; any thread.
+// buckets of bucket_elements(): the unit of reduction, of the norm's partial sums and of the
+// optimizer.  A short vector has shorter ones, so that there is one for each of a node's ranks.
+// A gradient has a tail behind its elements that is reduced along with it: sums that every rank
+// needs after each step.  Pure values; any thread.
 #pragma once
 
 #include <cstddef>
@@ -39,7 +40,7 @@ struct ArrayPart {
 
 class Layout {
  public:
-  static constexpr std::size_t kBucketElements = 65536;
+  static constexpr std::size_t kMostBucketElements = 65536;
   static constexpr std::size_t kAlignment = 16;  // Floats: one cache line.
   static constexpr std::size_t kTail = 16;
   static constexpr std::size_t kTailLoss = 0;  // Sum of the micro-batches' losses.
@@ -55,6 +56,7 @@ class Layout {
   // The tensor that has this element, or the padding behind whose it is.
   std::size_t TensorAt(std::size_t element) const;
 
+  std::size_t bucket_elements() const { return bucket_elements_; }  // A power of two.
   std::size_t buckets() const;
   Range Bucket(std::size_t bucket) const;          // Of parameters.
   Range GradientBucket(std::size_t bucket) const;  // The last one has the tail, too.
@@ -70,6 +72,7 @@ class Layout {
   std::vector<TensorSpec> tensors_;
   std::vector<std::size_t> offsets_;
   std::size_t elements_ = 0;
+  std::size_t bucket_elements_ = 0;
 };
 
 }  // namespace muster

@@ -39,6 +39,16 @@ double LearningRate(const OptimizerConfig& config, std::uint64_t step, std::uint
 double CosPi(double x);
 
 // Sum of squares of one bucket, then the canonical tree over the buckets' partials.
+class SquareSum {
+ public:
+  // The next values; a multiple of kLanes but for the last time.
+  void Add(const float* values, std::size_t n);
+  double Total() const;
+
+ private:
+  static constexpr std::size_t kLanes = 32;
+  double lanes_[kLanes] = {};
+};
 double SumOfSquares(const float* values, std::size_t n);
 double TreeSum(std::span<const double> partials);
 

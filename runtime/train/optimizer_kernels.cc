@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -9,10 +10,10 @@
 namespace muster {
 
 // A fixed number of lanes, then a fixed tree over them, so that the width of the vectors does not
-// show.
-MUSTER_CLONES double SumOfSquares(const float* values, std::size_t n) {
-  constexpr std::size_t kLanes = 16;
-  double lanes[kLanes] = {};
+// show.  So many that their additions do not wait for each other.
+MUSTER_CLONES void SquareSum::Add(const float* values, std::size_t n) {
+  double lanes[kLanes];
+  for (std::size_t lane = 0; lane < kLanes; ++lane) lanes[lane] = lanes_[lane];
   std::size_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
@@ -21,10 +22,22 @@ MUSTER_CLONES double SumOfSquares(const float* values, std::size_t n) {
     }
   }
   for (; i < n; ++i) lanes[i % kLanes] += static_cast<double>(values[i]) * values[i];
+  for (std::size_t lane = 0; lane < kLanes; ++lane) lanes_[lane] = lanes[lane];
+}
+
+double SquareSum::Total() const {
+  double lanes[kLanes];
+  std::copy_n(lanes_, kLanes, lanes);
   for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
     for (std::size_t lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
   }
   return lanes[0];
+}
+
+double SumOfSquares(const float* values, std::size_t n) {
+  SquareSum sum;
+  sum.Add(values, n);
+  return sum.Total();
 }
 
 MUSTER_CLONES void ApplyAdamW(const AdamWUpdate& update, const AdamWSlice& slice) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <iterator>
 #include <span>
 
 #include "runtime/base/check.h"
@@ -70,6 +71,7 @@ Status GradientReducer::Reduce() {
 
 Status GradientReducer::Reduce(const Gate& gate) {
   if (!in_lane()) return {};
+  if (topology_.nodes() == 1) return ReduceInNode(gate);
   std::deque<Flight> flights;
   const auto land = [&]() -> Status {
     Flight first = std::move(flights.front());
@@ -92,27 +94,41 @@ Status GradientReducer::Reduce(const Gate& gate) {
   return shards_.sharded() ? ShareSums() : Status();
 }
 
+Status GradientReducer::ReduceInNode(const Gate& gate) {
+  for (std::size_t bucket = topology_.local_rank(); bucket < layout_.buckets();
+       bucket += topology_.lanes()) {
+    RETURN_IF_ERROR(gate(bucket, kPeerTimeout));
+    Judge(bucket, Finish(local_plan_, InputsOf(bucket), bucket));
+  }
+  return {};
+}
+
+std::span<const float* const> GradientReducer::InputsOf(std::size_t bucket) {
+  inputs_.clear();
+  const std::size_t at = layout_.GradientBucket(bucket).begin;
+  for (const float* source : local_sources_) inputs_.push_back(source + at);
+  return inputs_;
+}
+
 bool GradientReducer::Flight::Landed() const {
   return std::all_of(works.begin(), works.end(), [](const auto& work) { return work->done(); });
 }
 
 GradientReducer::Flight GradientReducer::Depart(std::size_t bucket) {
   const Range range = layout_.GradientBucket(bucket);
-  std::vector<const float*> inputs;
   std::vector<float*> outputs;
-  for (const float* source : local_sources_) inputs.push_back(source + range.begin);
   for (float* tree : node_subtrees_) outputs.push_back(tree + range.begin);
-  local_plan_.Combine(inputs, outputs, range.size());
+  local_plan_.Combine(InputsOf(bucket), outputs, range.size());
 
   Flight flight{.bucket = bucket};
   const std::uint32_t me = topology_.node();
   const std::size_t mine = PieceOf(bucket, me).size();
   for (const Source& source : sources_) {
     if (source.node == me || mine == 0) continue;
-    auto& into = flight.received.emplace_back(mine);
+    const auto& into = flight.received.emplace_back(TakeBuffer());
     const int peer = topology_.RankAt(source.node, topology_.local_rank());
     flight.works.push_back(
-        group_.start(Receive(into.data(), mine, peer, Tag(bucket, source.subtree))));
+        group_.start(Receive(into.get(), mine, peer, Tag(bucket, source.subtree))));
   }
   for (std::uint32_t node = 0; node < topology_.nodes(); ++node) {
     const Range piece = PieceOf(bucket, node);
@@ -130,27 +146,59 @@ Status GradientReducer::Arrive(Flight flight) {
   RETURN_IF_ERROR(AwaitAll(flight.works));
   const Range whole = layout_.GradientBucket(flight.bucket);
   const Range piece = PieceOf(flight.bucket, topology_.node());
-  if (topology_.nodes() > 1 && piece.size() > 0) {
+  double squares = 0;
+  if (piece.size() > 0) {
     std::vector<const float*> inputs;
     std::size_t next = 0;
     for (const Source& source : sources_) {
       inputs.push_back(source.node == topology_.node()
                            ? node_subtrees_[source.subtree] + piece.begin
-                           : flight.received[next++].data());
+                           : flight.received[next++].get());
     }
-    float* const output = result_ + piece.begin;
-    world_plan_.Combine(inputs, {&output, 1}, piece.size());
+    if (piece == whole) {
+      squares = Finish(world_plan_, inputs, flight.bucket);
+    } else {
+      float* const output = result_ + piece.begin;
+      world_plan_.Combine(inputs, {&output, 1}, piece.size());
+    }
+    std::move(flight.received.begin(), flight.received.end(), std::back_inserter(buffers_));
   }
   if (!shards_.Owns(topology_.node(), flight.bucket)) return {};
-  if (piece != whole) RETURN_IF_ERROR(HandRound(flight.bucket));
-  Judge(flight.bucket);
+  if (piece != whole) {
+    RETURN_IF_ERROR(HandRound(flight.bucket));
+    const Range bucket = layout_.Bucket(flight.bucket);
+    squares = SumOfSquares(result_ + bucket.begin, bucket.size());
+  }
+  Judge(flight.bucket, squares);
   return {};
 }
 
-void GradientReducer::Judge(std::size_t bucket) {
+double GradientReducer::Finish(const CombinePlan& plan, std::span<const float* const> inputs,
+                               std::size_t bucket) {
+  const std::size_t elements = layout_.Bucket(bucket).size();  // Without the tail.
+  const Range range = layout_.GradientBucket(bucket);
+  float* const output = result_ + range.begin;
+  SquareSum squares;
+  plan.Combine(inputs, {&output, 1}, range.size(), [&](std::size_t at, std::size_t size) {
+    if (at < elements) squares.Add(output + at, std::min(size, elements - at));
+  });
+  return squares.Total();
+}
+
+// From step to step the same ones: fresh memory would cost more than what comes in it.
+std::unique_ptr<float[]> GradientReducer::TakeBuffer() {
+  if (buffers_.empty()) {
+    return std::make_unique_for_overwrite<float[]>(layout_.bucket_elements() + Layout::kTail);
+  }
+  auto buffer = std::move(buffers_.back());
+  buffers_.pop_back();
+  return buffer;
+}
+
+void GradientReducer::Judge(std::size_t bucket, double squares) {
   const Range range = layout_.Bucket(bucket);
   BucketSum& sum = gradients_.sums()[bucket];
-  sum = {.squares = SumOfSquares(result_ + range.begin, range.size())};
+  sum = {.squares = squares};
   if (std::isfinite(sum.squares)) return;
   const auto broken = [&](std::size_t i) { return !std::isfinite(result_[i]); };
   std::size_t at = range.begin;

@@ -52,16 +52,22 @@ class GradientReducer {
   struct Flight {
     std::size_t bucket = 0;
     std::vector<std::unique_ptr<Work>> works;
-    std::vector<std::vector<float>> received;  // By source: those of the other nodes.
+    std::vector<std::unique_ptr<float[]>> received;  // By source: those of the other nodes.
     bool Landed() const;
   };
 
   bool in_lane() const { return topology_.local_rank() < topology_.lanes(); }
+  // What each of the node's ranks left of that bucket.
+  std::span<const float* const> InputsOf(std::size_t bucket);
+  Status ReduceInNode(const Gate& gate);
   Flight Depart(std::size_t bucket);
+  // Makes the whole bucket of `result_`; the sum of its squares.
+  double Finish(const CombinePlan& plan, std::span<const float* const> inputs, std::size_t bucket);
   Status Arrive(Flight flight);
+  std::unique_ptr<float[]> TakeBuffer();  // Of a whole bucket and the tail.
   Status HandRound(std::size_t bucket);
   Status ShareSums();
-  void Judge(std::size_t bucket);
+  void Judge(std::size_t bucket, double squares);
   Range PieceOf(std::size_t bucket, std::uint32_t node) const;
   int Tag(std::size_t bucket, std::size_t part) const;
 
@@ -72,8 +78,10 @@ class GradientReducer {
   const Shards& shards_;
 
   std::vector<float*> local_sources_;  // The subtrees of this node's ranks.
-  CombinePlan local_plan_;             // From those to the node's subtrees...
-  std::vector<float*> node_subtrees_;  // ...which lie here.
+  std::vector<const float*> inputs_;
+  std::vector<std::unique_ptr<float[]>> buffers_;  // Not in use.
+  CombinePlan local_plan_;                         // From those to the node's subtrees...
+  std::vector<float*> node_subtrees_;              // ...which lie here.
 
   struct Source {
     std::uint32_t node = 0;

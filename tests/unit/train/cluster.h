@@ -205,13 +205,21 @@ class DyingBackend final : public Backend {
     if (call.collective.kind != Collective::Kind::kRecv || host_.seen < steps_) {
       return backend_->Start(call);
     }
-    return std::make_unique<EndedWork>(call.seq, Status(Code::kUnavailable, "killed"));
+    return std::make_unique<Cut>(call.seq);
   }
   Result<std::unique_ptr<Backend>> Split(const SplitPlan& plan) override {
     return backend_->Split(plan);
   }
 
  private:
+  // What is sent besides still leaves.
+  class Cut final : public Work {
+   public:
+    using Work::Work;
+    bool done() override { return false; }
+    Status wait(Duration) override { return Status(Code::kUnavailable, "killed"); }
+  };
+
   const std::unique_ptr<Backend> backend_;
   const Quiet& host_;
   const std::uint64_t steps_;

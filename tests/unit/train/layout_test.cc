@@ -22,11 +22,27 @@ TEST(Layout, LaysTensorsInReverseOrderOfUseOnCacheLines) {
 
 TEST(Layout, BucketsTileTheVectorAndTheLastHasTheTail) {
   const Layout layout(kTensors);
-  ASSERT_EQ(layout.buckets(), 2U);
-  EXPECT_EQ(layout.Bucket(0), (Range{0, 65536}));
-  EXPECT_EQ(layout.Bucket(1), (Range{65536, layout.elements()}));
+  ASSERT_EQ(layout.buckets(), 10U);
+  EXPECT_EQ(layout.Bucket(0), (Range{0, 8192}));
+  EXPECT_EQ(layout.Bucket(9), (Range{9 * 8192, layout.elements()}));
   EXPECT_EQ(layout.GradientBucket(0), layout.Bucket(0));
-  EXPECT_EQ(layout.GradientBucket(1).end, layout.gradient_elements());
+  EXPECT_EQ(layout.GradientBucket(9).end, layout.gradient_elements());
+}
+
+TEST(Layout, BucketsAreShortWhereTheVectorIs) {
+  struct Case {
+    std::uint64_t elements;
+    std::size_t each, buckets;
+  };
+  for (const Case& c : {Case{16, 1024, 1},
+                        {16 * 1024, 1024, 16},
+                        {16 * 1024 + 16, 2048, 9},
+                        {1 << 20, 65536, 16},
+                        {(1 << 24) + 16, 65536, 257}}) {
+    const Layout layout({{.name = "x", .shape = {c.elements}}});
+    EXPECT_EQ(layout.bucket_elements(), c.each) << c.elements;
+    EXPECT_EQ(layout.buckets(), c.buckets) << c.elements;
+  }
 }
 
 TEST(Layout, PiecesLeaveOutThePaddingAndKnowTheirDecay) {

@@ -144,7 +144,7 @@ TEST(Training, BucketsLeaveWhileTheBackwardPassGoesOn) {
   cluster.observer_of = [&](int rank) { return &sends[rank]; };
   std::atomic<int> seen{0};
   cluster.mischief.told = [&](int rank, const MicroBatch& at, std::size_t tensor) {
-    // The last micro-batch of each rank's eight; tensor 1 fills the first of three buckets.
+    // The last micro-batch of each rank's eight; tensor 1 fills the first buckets.
     if (at.step > 0 || at.index % 8 != 7 || tensor != 1) return;
     if (sends[rank].Await(1)) ++seen;
   };
@@ -210,7 +210,7 @@ TEST(Training, TheRecorderTellsForwardBackwardAndCommunicationApart) {
 // ---- ZeRO-1 -------------------------------------------------------------------------------------
 
 TEST(Shards, AreWholeBucketsOfEqualNumberAndTileEverything) {
-  const Layout layout({{.name = "x", .shape = {10 * Layout::kBucketElements + 5}}});
+  const Layout layout({{.name = "x", .shape = {10 * Layout::kMostBucketElements + 5}}});
   for (const std::uint32_t nodes : {1U, 2U, 3U, 7U, 16U}) {
     const Shards shards(layout, nodes, true);
     std::size_t next = 0;
