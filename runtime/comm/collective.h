@@ -132,6 +132,9 @@ struct Collective {
   ReduceOp op = ReduceOp::kSum;
   int root = 0;  // Of a send or recv: the other rank.
   int tag = 0;   // Of a send or recv, from 0.
+  // Of a send or recv, for backends where it helps; the same on both sides, which know that they
+  // mean the same number of bytes.
+  bool in_pieces = false;
   ConstBuffer in;
   Buffer out;
 

@@ -44,15 +44,27 @@ void MpiTask::End(Status status) {
 MpiEngine::MpiEngine(bool threads)
     : threads_(threads), progress_([this] {
         const MpiLock lock;
-        return PollAll();
+        return PollSome();
       }) {}
 
-ProgressThread::Seen MpiEngine::PollAll() {
+// In turn, until so many have not moved: each of them that waits makes MPI look at every socket.
+ProgressThread::Seen MpiEngine::PollSome() {
+  constexpr std::size_t kIdle = 3;
   bool moved = false;
-  for (const auto& task : tasks_) moved = task->Poll() || moved;
-  std::erase_if(tasks_, [](const auto& task) { return task->ended(); });
+  std::size_t idle = 0;
+  for (std::size_t i = 0; i < tasks_.size() && idle < kIdle; ++i) {
+    next_ = next_ + 1 < tasks_.size() ? next_ + 1 : 0;
+    const bool moves = tasks_[next_]->Poll();
+    moved = moved || moves;
+    idle = moves ? 0 : idle + 1;
+  }
+  Forget();
   if (tasks_.empty()) return ProgressThread::Seen::kNothingLeft;
   return moved ? ProgressThread::Seen::kProgress : ProgressThread::Seen::kNothingNew;
+}
+
+void MpiEngine::Forget() {
+  std::erase_if(tasks_, [](const auto& task) { return task->ended(); });
 }
 
 void MpiEngine::Begin(const std::shared_ptr<MpiTask>& task) {
@@ -66,14 +78,17 @@ void MpiEngine::Leave() {
 }
 
 bool MpiEngine::Done(MpiTask& task) {
+  progress_.Looked();
   const MpiLock lock;
-  PollAll();
+  task.Poll();
+  if (!task.ended()) PollSome();
   return task.ended();
 }
 
 void MpiEngine::Sweep() {
   const MpiLock lock;
-  PollAll();
+  for (const auto& task : tasks_) task->Poll();
+  Forget();
 }
 
 Status MpiEngine::Await(MpiTask& task, Duration timeout) {
@@ -83,7 +98,8 @@ Status MpiEngine::Await(MpiTask& task, Duration timeout) {
   for (int look = 0;; ++look) {
     {
       const MpiLock lock;
-      if (!task.ended()) PollAll();
+      task.Poll();
+      if (!task.ended()) PollSome();
       if (task.ended()) return task.status();
     }
     if (look < kFast) continue;
@@ -220,7 +236,8 @@ class TransferTask final : public MpiTask {
       : MpiTask(abort),
         call_(call.collective),
         queue_(engine.Recvs({comm, call_.root, call_.tag})) {
-    constexpr std::size_t kPiece = std::size_t{1} << 30U;
+    constexpr std::size_t kMost = std::size_t{1} << 30U;
+    const std::size_t most = call_.in_pieces ? CallPlan::kEagerBytes : kMost;
     const bool sends = call_.kind == Collective::Kind::kSend;
     const std::size_t bytes = sends ? call_.in.bytes() : call_.out.bytes();
     auto* at = static_cast<std::byte*>(sends ? const_cast<void*>(call_.in.data) : call_.out.data);
@@ -228,7 +245,7 @@ class TransferTask final : public MpiTask {
     Round& round = schedule.rounds.emplace_back();
     std::size_t done = 0;
     do {
-      const std::size_t piece = std::min(bytes - done, kPiece);
+      const std::size_t piece = std::min(bytes - done, most);
       round.transfers.push_back(
           {.peer = call_.root, .sends = sends, .at = at + done, .bytes = piece});
       done += piece;

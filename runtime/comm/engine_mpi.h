@@ -72,10 +72,13 @@ class MpiEngine {
   class PendingWork;
 
  private:
-  ProgressThread::Seen PollAll();  // With the MpiLock.
+  // With the MpiLock.
+  ProgressThread::Seen PollSome();
+  void Forget();  // What has ended.
 
   const bool threads_;
   std::vector<std::shared_ptr<MpiTask>> tasks_;          // With the MpiLock.
+  std::size_t next_ = 0;                                 // Whose turn was last.
   std::map<RecvKey, std::deque<const MpiTask*>> recvs_;  // With the MpiLock.
   ProgressThread progress_;
 };

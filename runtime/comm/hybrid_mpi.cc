@@ -101,9 +101,6 @@ class LaneBridge final : public NodeBridge {
 
  private:
   static constexpr std::size_t kDepth = 8;
-  // Below Open MPI's eager limit over TCP: a longer message asks for leave first, and both its
-  // question and the answer stand in line behind the bytes that are on their way.
-  static constexpr std::size_t kMessageBytes = std::size_t{48} << 10U;
 
   std::shared_ptr<MpiTask> Begin(const Collective& collective) {
     const auto task = MakeTask({.comm = places_.lane,
@@ -111,7 +108,7 @@ class LaneBridge final : public NodeBridge {
                                 .ranks = static_cast<int>(places_.ranks.size()),
                                 .call = {.collective = collective, .seq = ++seq_},
                                 .check = false,
-                                .part_bytes = kMessageBytes},
+                                .part_bytes = CallPlan::kEagerBytes},
                                abort_);
     engine_.Begin(task);
     return task;

@@ -2,12 +2,15 @@
 
 #include <chrono>
 
+#include "runtime/comm/pause_posix.h"
+
 namespace muster {
 namespace {
 
-// While bytes move; and while they do not.  Ranks may outnumber cores.
+// While bytes move; while they do not (ranks may outnumber cores); and while somebody else looks.
 constexpr auto kSoon = std::chrono::microseconds(50);
 constexpr auto kLater = std::chrono::microseconds(300);
+constexpr auto kMuchLater = std::chrono::milliseconds(2);
 
 }  // namespace
 
@@ -30,7 +33,8 @@ void ProgressThread::Notify() {
 }
 
 void ProgressThread::Loop() {
-  auto pause = kSoon;
+  WakeSoon();
+  std::chrono::microseconds pause = kSoon;
   for (;;) {
     {
       MutexLock lock(mutex_);
@@ -40,8 +44,9 @@ void ProgressThread::Loop() {
       // Before the look, so that what begins during it is not forgotten.
       under_way_ = false;
     }
-    const Seen seen = elsewhere_ > 0 ? Seen::kNothingNew : poll_();
-    pause = seen == Seen::kProgress ? kSoon : kLater;
+    const bool looked = looked_.exchange(false, std::memory_order_relaxed);
+    const Seen seen = looked || elsewhere_ > 0 ? Seen::kNothingNew : poll_();
+    pause = looked ? kMuchLater : seen == Seen::kProgress ? kSoon : kLater;
     if (seen == Seen::kNothingLeft) continue;
     MutexLock lock(mutex_);
     under_way_ = true;

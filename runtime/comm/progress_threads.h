@@ -27,6 +27,9 @@ class ProgressThread {
   // Something is under way.
   void Notify();
 
+  // Somebody polled just now, and may do so again: for a while the thread need not.
+  void Looked() { looked_.store(true, std::memory_order_relaxed); }
+
   // As long as one lives, its owner polls.
   class Elsewhere {
    public:
@@ -44,6 +47,7 @@ class ProgressThread {
 
   const Poll poll_;
   std::atomic<int> elsewhere_{0};
+  std::atomic<bool> looked_{false};
   Mutex mutex_;
   std::condition_variable_any changed_;
   bool under_way_ GUARDED_BY(mutex_) = false;

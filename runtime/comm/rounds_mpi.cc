@@ -27,6 +27,8 @@ void MpiRounds::Begin() {
   const auto& transfers = schedule_.rounds[round_].transfers;
   requests_.assign(transfers.size(), MPI_REQUEST_NULL);
   ended_.assign(transfers.size(), false);
+  completed_.resize(transfers.size());
+  statuses_.resize(transfers.size());
   left_ = transfers.size();
   for (std::size_t i = 0; i < transfers.size(); ++i) {
     const Transfer& transfer = transfers[i];
@@ -72,23 +74,8 @@ bool MpiRounds::Advance() {
   bool moved = false;
   while (!done() && failed_.ok()) {
     const std::size_t before = left_;
-    const auto& transfers = schedule_.rounds[round_].transfers;
-    int blocked = -1;  // The pieces of a long message come in their order.
-    for (std::size_t i = 0; i < transfers.size() && failed_.ok(); ++i) {
-      if (ended_[i]) continue;
-      const bool unmatched = !transfers[i].sends && requests_[i] == MPI_REQUEST_NULL;
-      if (unmatched && transfers[i].peer != blocked) Match(i);
-      if (!failed_.ok()) break;
-      if (requests_[i] == MPI_REQUEST_NULL) {
-        blocked = transfers[i].peer;
-        continue;
-      }
-      int complete = 0;
-      failed_ = MpiStatus("a transfer", MPI_Test(&requests_[i], &complete, MPI_STATUS_IGNORE));
-      if (complete == 0) continue;
-      ended_[i] = true;
-      --left_;
-    }
+    MatchAll();
+    TestAll();
     moved = moved || left_ != before;
     if (left_ > 0 || !failed_.ok()) return moved;
     if (schedule_.rounds[round_].then) schedule_.rounds[round_].then();
@@ -96,6 +83,33 @@ bool MpiRounds::Advance() {
     Begin();
   }
   return moved;
+}
+
+void MpiRounds::MatchAll() {
+  const auto& transfers = schedule_.rounds[round_].transfers;
+  int blocked = -1;  // The pieces of a long message come in their order.
+  for (std::size_t i = 0; unmatched_ > 0 && i < transfers.size() && failed_.ok(); ++i) {
+    if (ended_[i] || transfers[i].sends || requests_[i] != MPI_REQUEST_NULL) continue;
+    if (transfers[i].peer != blocked) Match(i);
+    if (requests_[i] == MPI_REQUEST_NULL) blocked = transfers[i].peer;
+  }
+}
+
+// All at once: each call of MPI that finds nothing looks at every socket.
+void MpiRounds::TestAll() {
+  if (!failed_.ok()) return;
+  int count = 0;
+  const int error = MPI_Testsome(static_cast<int>(requests_.size()), requests_.data(), &count,
+                                 completed_.data(), statuses_.data());
+  if (count == MPI_UNDEFINED) return;
+  for (std::size_t k = 0; k < static_cast<std::size_t>(count); ++k) {
+    ended_[static_cast<std::size_t>(completed_[k])] = true;
+    --left_;
+    if (error == MPI_ERR_IN_STATUS && failed_.ok()) {
+      failed_ = MpiStatus("a transfer", statuses_[k].MPI_ERROR);
+    }
+  }
+  if (error != MPI_ERR_IN_STATUS && failed_.ok()) failed_ = MpiStatus("a transfer", error);
 }
 
 void MpiRounds::Missing(std::vector<int>& ranks) const {

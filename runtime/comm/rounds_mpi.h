@@ -30,7 +30,9 @@ class MpiRounds {
 
  private:
   void Begin();
+  void MatchAll();
   void Match(std::size_t i);
+  void TestAll();
   void Cancel();
 
   const MPI_Comm comm_;
@@ -39,6 +41,8 @@ class MpiRounds {
   std::size_t round_ = 0;
   std::vector<MPI_Request> requests_;  // Null: ended, or not matched yet.
   std::vector<bool> ended_;
+  std::vector<int> completed_;  // Of the last look.
+  std::vector<MPI_Status> statuses_;
   std::size_t unmatched_ = 0;
   std::size_t left_ = 0;
   Status failed_;

@@ -40,6 +40,9 @@ struct Schedule {
 class CallPlan {
  public:
   static constexpr std::size_t kPartBytes = std::size_t{4} << 20U;
+  // Below Open MPI's eager limit over TCP: a longer message asks for leave first, and both its
+  // question and the answer stand in line behind the bytes that are on their way.
+  static constexpr std::size_t kEagerBytes = std::size_t{48} << 10U;
 
   // `part_bytes`: at most so much goes from one rank to another in a part, whole elements.
   CallPlan(const Collective& call, int rank, int ranks, std::size_t part_bytes = kPartBytes);

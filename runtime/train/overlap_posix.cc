@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "runtime/base/check.h"
+#include "runtime/comm/pause_posix.h"
 
 namespace muster {
 namespace {
@@ -104,6 +105,7 @@ void CommunicationOverlap::Cancel(Status reason) {
 }
 
 void CommunicationOverlap::Loop() {
+  WakeSoon();
   for (;;) {
     std::function<Status()> work;
     {

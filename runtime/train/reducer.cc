@@ -18,11 +18,15 @@ constexpr std::size_t kPartsPerBucket = 64;
 constexpr auto kLook = std::chrono::microseconds(500);
 
 Collective Receive(float* values, std::size_t n, int from, int tag) {
-  return Collective::Recv(Buffer(values, n, DType::kF32), from, tag);
+  Collective call = Collective::Recv(Buffer(values, n, DType::kF32), from, tag);
+  call.in_pieces = true;
+  return call;
 }
 
 Collective Send(const float* values, std::size_t n, int to, int tag) {
-  return Collective::Send(ConstBuffer(values, n, DType::kF32), to, tag);
+  Collective call = Collective::Send(ConstBuffer(values, n, DType::kF32), to, tag);
+  call.in_pieces = true;
+  return call;
 }
 
 Status AwaitAll(std::vector<std::unique_ptr<Work>>& works) {

@@ -137,7 +137,16 @@ void CheckMoves(ProcessGroup& group, Complaints& complaints) {
 // receives.
 void CheckTransfers(ProcessGroup& group, Complaints& complaints) {
   constexpr int kMessages = 3;
-  for (const std::size_t bytes : {0U, 5U, 300'000U}) {
+  struct Kind {
+    std::size_t bytes;
+    bool in_pieces;
+  };
+  for (const auto& [bytes, in_pieces] :
+       {Kind{0, false}, {5, false}, {300'000, false}, {0, true}, {5, true}, {300'000, true}}) {
+    const auto start = [&](Collective call) {
+      call.in_pieces = in_pieces;
+      return group.start(call);
+    };
     std::vector<std::vector<std::byte>> out;
     std::vector<std::vector<std::byte>> in;
     std::vector<std::unique_ptr<Work>> works;
@@ -146,14 +155,13 @@ void CheckTransfers(ProcessGroup& group, Complaints& complaints) {
     }
     for (int peer = 0; peer < group.world_size(); ++peer) {
       for (int number = 0; peer != group.rank() && number < kMessages; ++number) {
-        works.push_back(
-            group.start(Collective::Send(out[static_cast<std::size_t>(number)], peer, 5)));
+        works.push_back(start(Collective::Send(out[static_cast<std::size_t>(number)], peer, 5)));
       }
     }
     in.reserve(static_cast<std::size_t>(group.world_size()) * kMessages);
     for (int peer = 0; peer < group.world_size(); ++peer) {
       for (int number = 0; peer != group.rank() && number < kMessages; ++number) {
-        works.push_back(group.start(Collective::Recv(in.emplace_back(bytes), peer, 5)));
+        works.push_back(start(Collective::Recv(in.emplace_back(bytes), peer, 5)));
       }
     }
     // The last first: whose bytes are whose does not depend on who is waited for.
