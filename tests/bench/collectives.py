@@ -129,6 +129,7 @@ def wire(table, runs, folder):
                        "--mca", "plm_rsh_agent", helper, "--mca", "plm_rsh_no_tree_spawn", "1",
                        "--mca", "oob_tcp_if_include", "eth0",
                        "--mca", "btl_tcp_if_include", "eth0",
+                       "--bind-to", "none",  # Both hosts' ranks would get the first core.
                        "--host", ",".join(f"{hosts.address(i)}:{ranks}" for i in range(2)),
                        "-n", str(2 * ranks), RANKS, "reduce", str(runs), *map(str, sizes)]
             environment = {**os.environ, **SAME, "OMPI_MCA_mpi_yield_when_idle": "1"}

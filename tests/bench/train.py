@@ -146,6 +146,7 @@ def hidden(table, options, folder):
         command = ["mpirun", "--allow-run-as-root", "--oversubscribe",
                    "--mca", "plm_rsh_agent", helper, "--mca", "plm_rsh_no_tree_spawn", "1",
                    "--mca", "oob_tcp_if_include", "eth0", "--mca", "btl_tcp_if_include", "eth0",
+                   "--bind-to", "none",  # Both hosts' ranks would get the first core.
                    "--host", ",".join(f"{hosts.address(i)}:1" for i in range(2)), "-n", "2",
                    RANKS, str(options.runs), str(mebibytes), str(round(2 * wire))]
         output = timed(hosts.command(-1, command), 900, env={**os.environ, **LEAN})[2]

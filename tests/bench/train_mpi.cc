@@ -2,9 +2,9 @@
 // of a made-up model, round about, and prints a JSON object from rank 0.
 //
 // The model's gradient has so many MiB in tensors of 1 MiB, which become final one after the other
-// during a backward pass of so much work: a fixed number of multiplications, not of milliseconds,
-// so that a communication thread that takes the core away is paid for.  Seconds a step:
-//   compute  the model alone, without a group
+// during a backward pass of so many milliseconds of processor time: a communication thread that
+// takes the core away is paid for, a machine that is slower for a while is not.  Seconds a step:
+//   compute  every rank trains alone, all at the same time
 //   after    gradients are summed after the backward pass
 //   beside   while it runs
 #include <mpi.h>
@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,7 +21,9 @@
 #include "runtime/base/check.h"
 #include "runtime/comm/barrier_posix.h"
 #include "runtime/comm/group_mpi.h"
+#include "runtime/comm/group_threads.h"
 #include "runtime/train/memory_mpi.h"
+#include "runtime/train/memory_threads.h"
 #include "runtime/train/overlap_posix.h"
 #include "runtime/train/trainer.h"
 
@@ -34,17 +37,16 @@ double Seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+double ProcessorSeconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
 class Wave final : public Model {
  public:
-  Wave(std::size_t tensors, double backward_seconds) : tensors_(tensors) {
-    std::vector<float> values(kTensorElements);
-    constexpr int kProbe = 40;
-    Work(kProbe, values.data());
-    const double began = Seconds();
-    Work(kProbe, values.data());
-    const double each = (Seconds() - began) / kProbe;
-    turns_ = std::max(1, static_cast<int>(backward_seconds / each / static_cast<double>(tensors)));
-  }
+  Wave(std::size_t tensors, double backward_seconds)
+      : tensors_(tensors), each_(backward_seconds / static_cast<double>(tensors)) {}
 
   std::vector<TensorSpec> Tensors() const override {
     std::vector<TensorSpec> all;
@@ -60,7 +62,7 @@ class Wave final : public Model {
                  Backward& backward) override {
     backward.Begin();
     for (std::size_t tensor = tensors_; tensor-- > 0;) {
-      Work(turns_, gradient + layout.offset(tensor));
+      Work(gradient + layout.offset(tensor));
       backward.Final(tensor);
     }
     return 1;
@@ -68,12 +70,13 @@ class Wave final : public Model {
   std::uint64_t tokens_per_micro_batch() const override { return 1; }
 
  private:
-  // In the first cache, but for the last turn.
-  static void Work(int turns, float* into) {
+  // In the first cache, but for the first turn.
+  void Work(float* into) const {
     constexpr std::size_t kBlock = 4096;
+    const double began = ProcessorSeconds();
     std::fill_n(into, kTensorElements, 0.25F);
-    for (int turn = 0; turn < turns; ++turn) {
-      for (std::size_t at = 0; at < kTensorElements; ++at) {
+    while (ProcessorSeconds() - began < each_) {
+      for (std::size_t at = 0; at < 4 * kBlock; ++at) {
         float& x = into[at % kBlock];
         x = x * 0.999F + 0.001F;
       }
@@ -81,7 +84,7 @@ class Wave final : public Model {
   }
 
   const std::size_t tensors_;
-  int turns_ = 1;
+  const double each_;
 };
 
 class Silent final : public TrainHost {
@@ -98,8 +101,7 @@ class Silent final : public TrainHost {
   double first_ended_ = 0, last_ended_ = 0;
 };
 
-double Train(ProcessGroup& group, Place place, Wave& model, bool beside) {
-  MpiMemory memory(place);
+double Train(ProcessGroup& group, Place place, Memory& memory, Wave& model, bool beside) {
   Silent host;
   CommunicationOverlap overlap;
   const auto ranks = static_cast<std::uint32_t>(group.world_size());
@@ -114,29 +116,17 @@ double Train(ProcessGroup& group, Place place, Wave& model, bool beside) {
        .clock = RealClock(),
        .place = place,
        .overlap = beside ? &overlap : nullptr});
+  if (!trainer.ok()) std::fprintf(stderr, "%s\n", trainer.status().message().c_str());
   CHECK(trainer.ok());
   const Status run = (*trainer)->Run();
   if (!run.ok()) std::fprintf(stderr, "%s\n", run.message().c_str());
   CHECK(run.ok());
-  double slowest = host.step();
-  CHECK(group.all_reduce(std::span(&slowest, 1), ReduceOp::kMax).ok());
-  return slowest;
+  return host.step();
 }
 
-double Compute(ProcessGroup& group, Wave& model) {
-  const Layout layout(model.Tensors());
-  std::vector<float> gradient(layout.gradient_elements());
-  Backward backward(layout);
-  CHECK(group.barrier().ok());
-  const double began = Seconds();
-  for (std::uint64_t step = 1; step < kSteps; ++step) {
-    backward.Open({}, 1, {});
-    model.Gradient({}, layout, nullptr, gradient.data(), backward);
-    CHECK(backward.Close().ok());
-  }
-  double slowest = (Seconds() - began) / static_cast<double>(kSteps - 1);
-  CHECK(group.all_reduce(std::span(&slowest, 1), ReduceOp::kMax).ok());
-  return slowest;
+double Slowest(ProcessGroup& world, double seconds) {
+  CHECK(world.all_reduce(std::span(&seconds, 1), ReduceOp::kMax).ok());
+  return seconds;
 }
 
 void Print(const char* name, const std::vector<double>& values) {
@@ -160,13 +150,21 @@ int Main(int argc, char** argv) {
   const Place place{.node = found->node, .local_rank = found->local_rank};
   const auto group = (*session)->World();
   Wave model(tensors, std::atof(argv[3]) / 1e3);
+  const ThreadsRendezvous nobody(1);
+  const auto alone = MakeThreadsGroup(nobody, 0);
+  const auto train = [&](bool overlapped) {
+    MpiMemory memory(place);
+    return Slowest(*group, Train(*group, place, memory, model, overlapped));
+  };
   std::vector<double> compute, after, beside;
   for (int round = 0; round < rounds; ++round) {
     const bool turned = round % 2 == 1;
-    compute.push_back(Compute(*group, model));
-    if (turned) beside.push_back(Train(*group, place, model, true));
-    after.push_back(Train(*group, place, model, false));
-    if (!turned) beside.push_back(Train(*group, place, model, true));
+    CHECK(group->barrier().ok());
+    ThreadsMemory own;
+    compute.push_back(Slowest(*group, Train(*alone, {}, own, model, false)));
+    if (turned) beside.push_back(train(true));
+    after.push_back(train(false));
+    if (!turned) beside.push_back(train(true));
   }
   if (group->rank() == 0) {
     std::printf("{\"nodes\":%d,", group->world_size());
