@@ -56,11 +56,13 @@ bool RankLink::Forked() const {
 }
 
 void RankLink::Report(const link::Progress& progress) {
+  MutexLock lock(mutex_);
   const Status dropped = Send(progress, /*wait=*/false);
   static_cast<void>(dropped);
 }
 
 void RankLink::Bye(int exit_code) {
+  MutexLock lock(mutex_);
   const Status dropped = Send(link::Bye{.exit_code = exit_code}, /*wait=*/false);
   static_cast<void>(dropped);
 }
@@ -122,6 +124,7 @@ void RankLink::Keep(link::ToRank message) {
 }
 
 Status RankLink::Poll(Duration timeout) {
+  MutexLock lock(mutex_);
   for (;;) {
     auto packet = Receive(timeout);
     if (!packet.ok()) return std::move(packet).status();
@@ -151,6 +154,7 @@ Result<std::pair<T, UniqueFd>> RankLink::Await(TimePoint deadline, const char* w
 
 Result<RankLink::Memory> RankLink::GetMemory(const std::string& name, std::uint64_t bytes,
                                              Duration timeout) {
+  MutexLock lock(mutex_);
   const TimePoint deadline = RealClock().Now() + timeout;
   RETURN_IF_ERROR(Send(link::MemoryGet{.name = name, .bytes = bytes}, /*wait=*/true));
   for (;;) {
@@ -166,7 +170,30 @@ Result<RankLink::Memory> RankLink::GetMemory(const std::string& name, std::uint6
   }
 }
 
+Status RankLink::KvSet(const std::string& key, const std::string& value) {
+  MutexLock lock(mutex_);
+  return Send(link::KvSet{.key = key, .value = value}, /*wait=*/true);
+}
+
+Result<std::string> RankLink::KvGet(const std::string& key, Duration timeout) {
+  constexpr auto kAnswer = std::chrono::seconds(10);  // The daemon answers in time, found or not.
+  MutexLock lock(mutex_);
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(timeout).count();
+  const auto bounded = static_cast<std::uint32_t>(std::clamp<std::int64_t>(ms, 0, 1 << 30));
+  RETURN_IF_ERROR(Send(link::KvGet{.key = key, .timeout_ms = bounded}, /*wait=*/true));
+  const TimePoint deadline = RealClock().Now() + timeout + kAnswer;
+  for (;;) {
+    auto answer = Await<link::KvValue>(deadline, "asking for a key");
+    if (!answer.ok()) return std::move(answer).status();
+    link::KvValue& value = answer->first;
+    if (value.key != key) continue;
+    if (!value.found) return Status(Code::kDeadline, "nobody has set key " + key);
+    return std::move(value.value);
+  }
+}
+
 Status RankLink::Stage(const link::Staged& staged) {
+  MutexLock lock(mutex_);
   constexpr std::size_t kTensorsBytes = link::kPacketMax / 2;  // Leaves room for the rest.
   link::Staged part = staged;
   part.tensors.clear();
@@ -188,6 +215,7 @@ Status RankLink::Stage(const link::Staged& staged) {
 }
 
 Result<RankLink::Loaded> RankLink::Load(Duration timeout) {
+  MutexLock lock(mutex_);
   const TimePoint deadline = RealClock().Now() + timeout;
   RETURN_IF_ERROR(Send(link::Load{}, /*wait=*/true));
   Loaded loaded;

@@ -1,7 +1,7 @@
 // A rank's end of the link to its job daemon (link.h).
 //
 // The descriptor is made close-on-exec, and a forked child that still has this object is silent:
-// the daemon hears of one process only.  One thread.
+// the daemon hears of one process only.  Any thread: a call waits for that of another.
 #pragma once
 
 #include <sys/types.h>
@@ -15,6 +15,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/file_posix.h"
 #include "runtime/base/link.h"
+#include "runtime/base/mutex.h"
 #include "runtime/base/rank_posix.h"
 #include "runtime/base/result.h"
 
@@ -37,6 +38,10 @@ class RankLink {
   };
   Result<Memory> GetMemory(const std::string& name, std::uint64_t bytes, Duration timeout);
 
+  // The keys of the attempt.  kDeadline: nobody has set it in time.
+  Status KvSet(const std::string& key, const std::string& value);
+  Result<std::string> KvGet(const std::string& key, Duration timeout);
+
   Status Stage(const link::Staged& staged);  // Cut into packets as needed.
 
   struct Loaded {
@@ -48,8 +53,14 @@ class RankLink {
   // Takes in what has arrived, waiting up to `timeout` for a first message.
   Status Poll(Duration timeout);
   // What Poll and the others took in.
-  bool stop_requested() const { return stop_requested_; }
-  std::vector<link::Saved> TakeSaved() { return std::exchange(saved_, {}); }
+  bool stop_requested() const {
+    MutexLock lock(mutex_);
+    return stop_requested_;
+  }
+  std::vector<link::Saved> TakeSaved() {
+    MutexLock lock(mutex_);
+    return std::exchange(saved_, {});
+  }
 
  private:
   explicit RankLink(int fd) : fd_(fd) {}
@@ -68,6 +79,7 @@ class RankLink {
 
   UniqueFd fd_;
   pid_t owner_ = 0;
+  mutable Mutex mutex_;  // Of what follows, and of who reads the socket.
   std::uint64_t seq_ = 0;
   bool stop_requested_ = false;
   std::vector<link::Saved> saved_;

@@ -4,6 +4,7 @@
 // thread, one call at a time; only Abort comes from others.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -17,12 +18,17 @@ namespace muster {
 class CollectiveObserver;
 class Work;
 
+// What the GPU does behind a call, in the call's own stream (a cudaStream_t): puts it there, and
+// waits for nothing.  Called once, on a thread of the group.
+using Then = std::function<Status(void* stream)>;
+
 // A call that was checked.
 struct Call {
   Collective collective;
   std::uint64_t seq = 0;  // Its number, the same on all ranks; sends and recvs count apart.
   Duration timeout{};     // How long this rank waits for the others.
   CollectiveObserver* observer = nullptr;
+  Then then;  // Empty: nothing.
 };
 
 // One rank's way into a part of the group.
@@ -43,6 +49,8 @@ class Backend {
   int rank() const { return rank_; }
   int world_size() const { return world_size_; }
   virtual const char* name() const = 0;  // "threads".
+  // Whether its calls have a stream for Call::then.
+  virtual bool streams() const { return false; }
 
   // Carries out a collective (no send, no recv) that all ranks call, and returns when it has ended
   // on this rank.  Ranks that disagree are kInvalid on all of them; a silent rank is kDeadline.

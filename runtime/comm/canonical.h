@@ -66,6 +66,10 @@ class CombinePlan {
   CombinePlan(const std::vector<Subtree>& sources, const std::vector<Subtree>& targets,
               std::uint32_t leaves);
 
+  // How each target is made, for who combines elsewhere: postfix, a source's number pushes it, -1
+  // adds the two on top.
+  const std::vector<std::vector<std::int32_t>>& programs() const { return programs_; }
+
   // Told chunk by chunk, from the left, while they are in the first cache.
   using Done = std::function<void(std::size_t at, std::size_t size)>;
 
@@ -77,7 +81,6 @@ class CombinePlan {
  private:
   static constexpr std::int32_t kAdd = -1;
 
-  // Postfix: a source's number is pushed, kAdd adds the two on top.
   std::vector<std::vector<std::int32_t>> programs_;
   std::size_t depth_ = 0;
 };

@@ -42,6 +42,7 @@ class NcclBackend final : public Backend {
       : Backend(group.rank, group.ranks), parts_(parts), engine_(parts, group, abort_) {}
 
   const char* name() const override { return "nccl"; }
+  bool streams() const override { return true; }
   Status Run(const Call& call) override { return engine_.Run(call); }
   std::unique_ptr<Work> Start(const Call& call) override { return engine_.Start(call); }
 

@@ -97,7 +97,10 @@ Status Operation::PlanCollective(int rank, int ranks) {
     checked_ = *event;
     PlanCheck(rank, ranks, *host, *device);
   }
-  if (barrier || SignatureOf(c).count == 0) return {};
+  if (barrier || SignatureOf(c).count == 0) {
+    AddThen();
+    return {};
+  }
   const bool at_root = c.root == rank;
   const bool reads = c.kind == Kind::kScatter || c.kind == Kind::kBroadcast ? at_root : true;
   const bool writes = c.kind == Kind::kReduce || c.kind == Kind::kGather ? at_root : true;
@@ -107,6 +110,7 @@ Status Operation::PlanCollective(int rank, int ranks) {
   } else {
     PlanMoves(rank, ranks);
   }
+  AddThen();
   // Staged results come home through pinned memory: a copy to other memory would wait for the
   // stream.
   if (writes && out_ != static_cast<std::byte*>(c.out.data)) {
@@ -117,6 +121,11 @@ Status Operation::PlanCollective(int rank, int ranks) {
         [to = c.out.data, from = *home, bytes = c.out.bytes()] { std::memcpy(to, from, bytes); });
   }
   return {};
+}
+
+void Operation::AddThen() {
+  if (!call.then) return;
+  steps.push_back({.run = [this](const Lane& lane) { return call.then(lane.stream); }});
 }
 
 void Operation::PlanCheck(int rank, int ranks, std::byte* mine, std::byte* device) {

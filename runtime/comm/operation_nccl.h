@@ -63,6 +63,7 @@ class Operation {
 
  private:
   Status Stage(bool reads, bool writes);
+  void AddThen();
   Result<bool> OnDevice(const void* memory) const;
   void PlanCheck(int rank, int ranks, std::byte* mine, std::byte* device);
   Status PlanReduction(int rank, int ranks);

@@ -73,9 +73,16 @@ Status ProcessGroup::Run(const Collective& collective) {
   return status;
 }
 
-std::unique_ptr<Work> ProcessGroup::start(const Collective& collective) {
+std::unique_ptr<Work> ProcessGroup::start(const Collective& collective, Then then) {
   Call call;
-  Status admitted = Admit(collective, &call);
+  const bool cannot = then && (!backend_->streams() || collective.IsTransfer());
+  Status admitted =
+      cannot ? Status(Code::kUnimplemented, std::string(NameOf(collective.kind)) + " over " +
+                                                backend_->name() +
+                                                " has no stream that something could follow in: "
+                                                "use a collective of nccl")
+             : Admit(collective, &call);
+  call.then = std::move(then);
   if (!admitted.ok()) return std::make_unique<EndedWork>(call.seq, std::move(admitted));
   auto work = backend_->Start(call);
   CHECK(work != nullptr);

@@ -103,7 +103,10 @@ class ProcessGroup {
 
   // Any of them without waiting.  Never null; what is wrong with the call, wait() says.  It makes
   // progress by itself.
-  std::unique_ptr<Work> start(const Collective& call);
+  std::unique_ptr<Work> start(const Collective& call) { return start(call, {}); }
+  // The work has ended when `then` has, too.  kUnimplemented: a group of the host's (only nccl has
+  // streams), or a send or recv.
+  std::unique_ptr<Work> start(const Collective& call, Then then);
 
   // Collective: the ranks of one color, ordered by (key, rank), become a group.  A negative color
   // becomes none, and gets null.

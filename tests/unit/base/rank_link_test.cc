@@ -104,6 +104,22 @@ TEST_F(RankLinkTest, MemoryComesAsADescriptorAndWhatComesBetweenIsKept) {
   EXPECT_TRUE(link_->TakeSaved().empty());
 }
 
+TEST_F(RankLinkTest, KeysAreSetAndGotAndWhatComesBetweenIsKept) {
+  static_cast<void>(Heard());  // Hello.
+  ASSERT_TRUE(link_->KvSet("nccl/id", "abc").ok());
+  EXPECT_EQ(std::get<link::KvSet>(*Heard()).value, "abc");
+  Say(link::Stop{});
+  Say(link::KvValue{.key = "another", .value = "x", .found = true});
+  Say(link::KvValue{.key = "nccl/id", .value = "abc", .found = true});
+  const auto value = link_->KvGet("nccl/id", std::chrono::milliseconds(1500));
+  ASSERT_TRUE(value.ok()) << value.status().message();
+  EXPECT_EQ(*value, "abc");
+  EXPECT_EQ(std::get<link::KvGet>(*Heard()).timeout_ms, 1500U);
+  EXPECT_TRUE(link_->stop_requested());
+  Say(link::KvValue{.key = "late"});
+  EXPECT_EQ(link_->KvGet("late", Duration::zero()).status().code(), Code::kDeadline);
+}
+
 TEST_F(RankLinkTest, ARefusedMemoryAndASilentDaemonAreErrors) {
   Say(link::Memory{.name = "state", .error = "the job's memory is used up"});
   EXPECT_EQ(link_->GetMemory("state", 100, std::chrono::seconds(10)).status().message(),
