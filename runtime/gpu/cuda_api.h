@@ -15,7 +15,8 @@ enum CudaError : int {
   kCudaSuccess = 0,
   kCudaInsufficientDriver = 35,
   kCudaNoDevice = 100,
-  kCudaNotReady = 600
+  kCudaNotReady = 600,
+  kCudaHostMemoryAlreadyRegistered = 712
 };
 
 enum CudaMemoryType : int {
@@ -34,7 +35,10 @@ struct CudaPointerAttributes {
 };
 
 inline constexpr unsigned kCudaStreamNonBlocking = 1;
+inline constexpr unsigned kCudaHostRegisterPortable = 1;  // Pinned for every GPU.
 inline constexpr unsigned kCudaEventDisableTiming = 2;
+inline constexpr int kCudaComputeCapabilityMajor = 75;  // Of cudaDeviceGetAttribute.
+inline constexpr int kCudaComputeCapabilityMinor = 76;
 inline constexpr int kCudaMemcpyDefault = 4;  // The addresses say from where to where.
 
 struct CudaApi {
@@ -58,6 +62,11 @@ struct CudaApi {
   CudaError (*free_host)(void* memory) = nullptr;
   CudaError (*memcpy_async)(void* to, const void* from, std::size_t bytes, int kind,
                             CudaStream stream) = nullptr;
+  CudaError (*memset_async)(void* memory, int value, std::size_t bytes,
+                            CudaStream stream) = nullptr;
+  CudaError (*host_register)(void* memory, std::size_t bytes, unsigned flags) = nullptr;
+  CudaError (*host_unregister)(void* memory) = nullptr;
+  CudaError (*device_get_attribute)(int* value, int attribute, int device) = nullptr;
   CudaError (*pointer_get_attributes)(CudaPointerAttributes* attributes,
                                       const void* pointer) = nullptr;
 };
@@ -84,6 +93,10 @@ void ForEachCudaSymbol(Api& api, Visit visit) {
   visit("cudaHostAlloc", api.host_alloc);
   visit("cudaFreeHost", api.free_host);
   visit("cudaMemcpyAsync", api.memcpy_async);
+  visit("cudaMemsetAsync", api.memset_async);
+  visit("cudaHostRegister", api.host_register);
+  visit("cudaHostUnregister", api.host_unregister);
+  visit("cudaDeviceGetAttribute", api.device_get_attribute);
   visit("cudaPointerGetAttributes", api.pointer_get_attributes);
 }
 

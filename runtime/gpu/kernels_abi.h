@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define MUSTER_GPU_ABI 1
+#define MUSTER_GPU_ABI 2
 int muster_gpu_abi(void);  // MUSTER_GPU_ABI of the library that was found.
 
 // out[i] = in[i] op in[stride + i] op ..., `rows` rows, from the first to the last: the reduction
@@ -30,8 +30,8 @@ int muster_gpu_add(float* out, const float* left, const float* right, size_t n, 
 // One program of CombinePlan, as postfix: a number pushes sources[number], -1 adds the two on top.
 // `sources`, `program`: host arrays, read before the call returns; at most MUSTER_GPU_SOURCES and
 // MUSTER_GPU_PROGRAM long.
-#define MUSTER_GPU_SOURCES 64
-#define MUSTER_GPU_PROGRAM 128
+#define MUSTER_GPU_SOURCES 256
+#define MUSTER_GPU_PROGRAM 512
 int muster_gpu_combine(const float* const* sources, size_t source_count, const int32_t* program,
                        size_t program_length, float* out, size_t n, void* stream);
 
@@ -65,10 +65,13 @@ int muster_gpu_sum_of_squares(const float* values, size_t n, size_t piece, doubl
 // manifest has them per MiB.
 int muster_gpu_crc32c(const void* bytes, size_t n, size_t piece, uint32_t* crcs, void* stream);
 
-// c[m,n] = a[m,k] * b[k,n] (+ c where `accumulate`), row-major, through cuBLASLt, which is loaded
-// at the first call; `transpose_a`: a lies as [k,m], `transpose_b`: b as [n,k].  `bf16`: a and b
-// are bf16 and c is bf16, else all are f32; sums are f32.  `workspace`: at least
-// MUSTER_GPU_MATMUL_WORKSPACE bytes of the device.  -1: no cuBLASLt; -2: it has no way to do this.
+// c[m,n] = a[m,k] * b[k,n], row-major, through cuBLASLt, which is loaded at the first call;
+// `transpose_a`: a lies as [k,m], `transpose_b`: b as [n,k].  + c where `accumulate`, +
+// residual[m,n] and + bias[n] to each row where they are not null (not both `accumulate` and
+// `residual`); all of it in f32, rounded once.  `bf16`: all of them are bf16, else f32.  `batch`:
+// so many of a, b, c (and residual), one behind the other; 0 is 1.  The same call gives the same
+// bits each time. Addresses are multiples of 16.  `workspace`: at least MUSTER_GPU_MATMUL_WORKSPACE
+// bytes of the device, used by one call at a time.  -1: no cuBLASLt; -2: it has no way to do this.
 #define MUSTER_GPU_MATMUL_WORKSPACE 33554432
 struct muster_gpu_matmul_call {
   size_t m, n, k;
@@ -76,6 +79,9 @@ struct muster_gpu_matmul_call {
   const void* a;
   const void* b;
   void* c;
+  const void* bias;
+  const void* residual;
+  size_t batch;
 };
 int muster_gpu_matmul(const struct muster_gpu_matmul_call* what, void* workspace, void* stream);
 

@@ -21,6 +21,17 @@ void ForEachKernel(GpuKernelsApi& api, Visit visit) {
   visit("muster_gpu_sum_of_squares", api.sum_of_squares);
   visit("muster_gpu_crc32c", api.crc32c);
   visit("muster_gpu_matmul", api.matmul);
+  visit("muster_gpu_embed", api.embed);
+  visit("muster_gpu_one_hot", api.one_hot);
+  visit("muster_gpu_layer_norm", api.layer_norm);
+  visit("muster_gpu_layer_norm_backward", api.layer_norm_backward);
+  visit("muster_gpu_sum_rows", api.sum_rows);
+  visit("muster_gpu_gelu", api.gelu);
+  visit("muster_gpu_gelu_backward", api.gelu_backward);
+  visit("muster_gpu_heads", api.heads);
+  visit("muster_gpu_causal_softmax", api.causal_softmax);
+  visit("muster_gpu_causal_softmax_backward", api.causal_softmax_backward);
+  visit("muster_gpu_cross_entropy", api.cross_entropy);
 }
 
 std::vector<std::string> Candidates(const std::string& path) {

@@ -1,42 +1,14 @@
 // The kernels behind kernels_abi.h that go element by element.  Compiled with -fmad=false: a
 // multiplication and an addition stay two operations, as on the host.
-#include <cuda_runtime.h>
-
-#include <cstdint>
-
+#include "runtime/gpu/floats_cuda.h"
 #include "runtime/gpu/kernels_abi.h"
 
+namespace muster::gpu_kernels {
 namespace {
-
-constexpr int kThreads = 256;
-
-unsigned BlocksFor(std::size_t n) {
-  const std::size_t blocks = (n + kThreads - 1) / kThreads;
-  return static_cast<unsigned>(blocks < 1 ? 1 : blocks > 65'535 ? 65'535 : blocks);
-}
-
-int Launched() {
-  return cudaGetLastError();
-}
-
-cudaStream_t StreamOf(void* stream) {
-  return static_cast<cudaStream_t>(stream);
-}
-
-__device__ std::size_t First() {
-  return blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x;
-}
-
-__device__ std::size_t Stride() {
-  return gridDim.x * static_cast<std::size_t>(blockDim.x);
-}
 
 // ---- 16-bit floats, bit by bit as reduce_kernels.cc has them ------------------------------------
 
 struct Half {
-  std::uint16_t bits;
-};
-struct Brain {
   std::uint16_t bits;
 };
 
@@ -52,10 +24,6 @@ __device__ float Widen(Half in) {
   return __uint_as_float(wide | (in.bits & 0x8000U) << 16U);
 }
 
-__device__ float Widen(Brain in) {
-  return __uint_as_float(static_cast<std::uint32_t>(in.bits) << 16U);
-}
-
 __device__ void Narrow(float in, Half& out) {
   constexpr std::uint32_t kMagic = ((127U - 15U) + (23U - 10U) + 1U) << 23U;
   const std::uint32_t bits = __float_as_uint(in);
@@ -69,13 +37,6 @@ __device__ void Narrow(float in, Half& out) {
     half = (magnitude - ((127U - 15U) << 23U) + 0xFFFU + ((magnitude >> 13U) & 1U)) >> 13U;
   }
   out.bits = static_cast<std::uint16_t>(half | (bits & 0x80000000U) >> 16U);
-}
-
-__device__ void Narrow(float in, Brain& out) {
-  const std::uint32_t bits = __float_as_uint(in);
-  const std::uint32_t rounded = (bits + 0x7FFFU + ((bits >> 16U) & 1U)) >> 16U;
-  const std::uint32_t quiet = (bits >> 16U) | 0x40U;
-  out.bits = static_cast<std::uint16_t>((bits & 0x7FFFFFFFU) > 0x7F800000U ? quiet : rounded);
 }
 
 // ---- Reductions ---------------------------------------------------------------------------------
@@ -174,9 +135,10 @@ __global__ void Add(float* out, const float* left, const float* right, std::size
 
 struct Program {
   const float* sources[MUSTER_GPU_SOURCES];
-  std::int32_t steps[MUSTER_GPU_PROGRAM];
+  std::int16_t steps[MUSTER_GPU_PROGRAM];  // All of it fits into a kernel's 4 KiB of arguments.
   std::int32_t length;
 };
+static_assert(sizeof(Program) < 4000);
 
 __global__ void Combine(Program program, float* out, std::size_t n) {
   constexpr int kDepth = 24;  // A tree over 2^20 micro-batches has 20 levels.
@@ -252,8 +214,6 @@ bool Describe(const void* const* memory, const std::size_t* counts, std::size_t 
 
 }  // namespace
 
-#define MUSTER_EXPORT extern "C" __attribute__((visibility("default")))
-
 MUSTER_EXPORT int muster_gpu_abi(void) {
   return MUSTER_GPU_ABI;
 }
@@ -295,7 +255,7 @@ MUSTER_EXPORT int muster_gpu_combine(const float* const* sources, size_t source_
   }
   Program what = {};
   for (size_t i = 0; i < source_count; ++i) what.sources[i] = sources[i];
-  for (size_t i = 0; i < program_length; ++i) what.steps[i] = program[i];
+  for (size_t i = 0; i < program_length; ++i) what.steps[i] = static_cast<std::int16_t>(program[i]);
   what.length = static_cast<std::int32_t>(program_length);
   Combine<<<BlocksFor(n), kThreads, 0, StreamOf(stream)>>>(what, out, n);
   return Launched();
@@ -305,8 +265,8 @@ MUSTER_EXPORT int muster_gpu_adamw(const muster_gpu_adamw_update* update, float*
                                    float* exp_avg, float* exp_avg_sq, const float* gradient,
                                    uint16_t* parameters_bf16, size_t n, void* stream) {
   AdamW<<<BlocksFor(n), kThreads, 0, StreamOf(stream)>>>(
-      *update, parameters, exp_avg, exp_avg_sq, gradient,
-      reinterpret_cast<Brain*>(parameters_bf16), n);
+      *update, parameters, exp_avg, exp_avg_sq, gradient, reinterpret_cast<Brain*>(parameters_bf16),
+      n);
   return Launched();
 }
 
@@ -337,3 +297,5 @@ MUSTER_EXPORT int muster_gpu_unpack(const float* bucket, void* const* to, const 
   }
   return Launched();
 }
+
+}  // namespace muster::gpu_kernels

@@ -1,4 +1,5 @@
-// libmuster_cuda.so on this machine: found and bound at run time.  Its functions: kernels_abi.h.
+// libmuster_cuda.so on this machine: found and bound at run time.  Its functions: kernels_abi.h,
+// model_abi.h.
 //
 // One per process; any thread.
 #pragma once
@@ -8,6 +9,7 @@
 
 #include "runtime/base/result.h"
 #include "runtime/gpu/kernels_abi.h"
+#include "runtime/gpu/model_abi.h"
 
 namespace muster {
 
@@ -22,6 +24,17 @@ struct GpuKernelsApi {
   decltype(&muster_gpu_sum_of_squares) sum_of_squares = nullptr;
   decltype(&muster_gpu_crc32c) crc32c = nullptr;
   decltype(&muster_gpu_matmul) matmul = nullptr;
+  decltype(&muster_gpu_embed) embed = nullptr;
+  decltype(&muster_gpu_one_hot) one_hot = nullptr;
+  decltype(&muster_gpu_layer_norm) layer_norm = nullptr;
+  decltype(&muster_gpu_layer_norm_backward) layer_norm_backward = nullptr;
+  decltype(&muster_gpu_sum_rows) sum_rows = nullptr;
+  decltype(&muster_gpu_gelu) gelu = nullptr;
+  decltype(&muster_gpu_gelu_backward) gelu_backward = nullptr;
+  decltype(&muster_gpu_heads) heads = nullptr;
+  decltype(&muster_gpu_causal_softmax) causal_softmax = nullptr;
+  decltype(&muster_gpu_causal_softmax_backward) causal_softmax_backward = nullptr;
+  decltype(&muster_gpu_cross_entropy) cross_entropy = nullptr;
 };
 
 class GpuKernels {

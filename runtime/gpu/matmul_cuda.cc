@@ -24,6 +24,7 @@ struct Api {
   decltype(&cublasLtMatmulDescSetAttribute) desc_set = nullptr;
   decltype(&cublasLtMatrixLayoutCreate) layout_create = nullptr;
   decltype(&cublasLtMatrixLayoutDestroy) layout_destroy = nullptr;
+  decltype(&cublasLtMatrixLayoutSetAttribute) layout_set = nullptr;
   decltype(&cublasLtMatmulPreferenceCreate) preference_create = nullptr;
   decltype(&cublasLtMatmulPreferenceDestroy) preference_destroy = nullptr;
   decltype(&cublasLtMatmulPreferenceSetAttribute) preference_set = nullptr;
@@ -50,6 +51,7 @@ Api Load() {
   bind("cublasLtMatmulDescSetAttribute", api.desc_set);
   bind("cublasLtMatrixLayoutCreate", api.layout_create);
   bind("cublasLtMatrixLayoutDestroy", api.layout_destroy);
+  bind("cublasLtMatrixLayoutSetAttribute", api.layout_set);
   bind("cublasLtMatmulPreferenceCreate", api.preference_create);
   bind("cublasLtMatmulPreferenceDestroy", api.preference_destroy);
   bind("cublasLtMatmulPreferenceSetAttribute", api.preference_set);
@@ -63,7 +65,8 @@ const Api& TheApi() {
 }
 
 // What NVIDIA's heuristic chose for a shape, on a device: the same each time, so the bits are, too.
-using Shape = std::tuple<int, std::size_t, std::size_t, std::size_t, int, int, int>;
+using Shape =
+    std::tuple<int, std::size_t, std::size_t, std::size_t, std::size_t, int, int, int, bool>;
 struct Known {
   Mutex mutex;
   std::map<int, cublasLtHandle_t> handles GUARDED_BY(mutex);
@@ -75,29 +78,41 @@ Known& TheKnown() {
   return known;
 }
 
+std::size_t BatchOf(const muster_gpu_matmul_call& what) {
+  return what.batch == 0 ? 1 : what.batch;
+}
+
 // The descriptors of one call.  Row-major is column-major of the transposed: c^T = b^T * a^T.
 class Plan {
  public:
   Plan(const Api& api, const muster_gpu_matmul_call& what) : api_(api) {
-    const cudaDataType_t type = what.bf16 != 0 ? CUDA_R_16BF : CUDA_R_32F;
     const bool ta = what.transpose_a != 0;
     const bool tb = what.transpose_b != 0;
     const cublasOperation_t left = tb ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t right = ta ? CUBLAS_OP_T : CUBLAS_OP_N;
-    const std::size_t workspace = MUSTER_GPU_MATMUL_WORKSPACE;
-    const auto ld = [](std::size_t x) { return static_cast<std::int64_t>(x); };
-    const auto make = [&](cublasLtMatrixLayout_t* layout, std::size_t rows, std::size_t columns) {
-      good_ = good_ && api_.layout_create(layout, type, rows, columns, ld(rows)) == 0;
-    };
-    good_ = api_.desc_create(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F) == 0 &&
-            api_.desc_set(desc, CUBLASLT_MATMUL_DESC_TRANSA, &left, sizeof left) == 0 &&
-            api_.desc_set(desc, CUBLASLT_MATMUL_DESC_TRANSB, &right, sizeof right) == 0;
-    make(&b, tb ? what.k : what.n, tb ? what.n : what.k);
-    make(&a, ta ? what.m : what.k, ta ? what.k : what.m);
-    make(&c, what.n, what.m);
-    good_ = good_ && api_.preference_create(&preference) == 0 &&
-            api_.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
-                                sizeof workspace) == 0;
+    Check(api_.desc_create(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    Set(CUBLASLT_MATMUL_DESC_TRANSA, left);
+    Set(CUBLASLT_MATMUL_DESC_TRANSB, right);
+    if (what.bias != nullptr) {
+      // One value for each row of c^T.
+      Set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+      Set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, what.bias);
+    }
+    MakeLayout(&b, what, tb ? what.k : what.n, tb ? what.n : what.k);
+    MakeLayout(&a, what, ta ? what.m : what.k, ta ? what.k : what.m);
+    MakeLayout(&c, what, what.n, what.m);
+    Check(api_.preference_create(&preference));
+    Prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+           static_cast<std::size_t>(MUSTER_GPU_MATMUL_WORKSPACE));
+    // Sums that are split are added up in one order.
+    Prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+           static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+    // What kernels_abi.h asks for; the library would take 256 for granted.
+    for (const auto alignment :
+         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+          CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
+      Prefer(alignment, std::uint32_t{16});
+    }
   }
   ~Plan() {
     if (preference != nullptr) api_.preference_destroy(preference);
@@ -116,6 +131,28 @@ class Plan {
   cublasLtMatmulPreference_t preference = nullptr;
 
  private:
+  void Check(cublasStatus_t status) { good_ = good_ && status == CUBLAS_STATUS_SUCCESS; }
+  template <typename T>
+  void Set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
+    if (good_) Check(api_.desc_set(desc, attribute, &value, sizeof value));
+  }
+  template <typename T>
+  void Prefer(cublasLtMatmulPreferenceAttributes_t attribute, const T& value) {
+    if (good_) Check(api_.preference_set(preference, attribute, &value, sizeof value));
+  }
+  void MakeLayout(cublasLtMatrixLayout_t* layout, const muster_gpu_matmul_call& what,
+                  std::size_t rows, std::size_t columns) {
+    if (!good_) return;
+    const cudaDataType_t type = what.bf16 != 0 ? CUDA_R_16BF : CUDA_R_32F;
+    Check(api_.layout_create(layout, type, rows, columns, static_cast<std::int64_t>(rows)));
+    if (!good_ || BatchOf(what) == 1) return;
+    const auto batch = static_cast<std::int32_t>(BatchOf(what));
+    const auto stride = static_cast<std::int64_t>(rows * columns);
+    Check(api_.layout_set(*layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch));
+    Check(api_.layout_set(*layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride,
+                          sizeof stride));
+  }
+
   const Api& api_;
   bool good_ = true;
 };
@@ -130,7 +167,8 @@ int Multiply(const Api& api, const muster_gpu_matmul_call& what, void* workspace
   MutexLock lock(known.mutex);
   cublasLtHandle_t& handle = known.handles[device];
   if (handle == nullptr && api.create(&handle) != 0) return kNoLibrary;
-  const Shape shape(device, what.m, what.n, what.k, what.transpose_a, what.transpose_b, what.bf16);
+  const Shape shape(device, what.m, what.n, what.k, BatchOf(what), what.transpose_a,
+                    what.transpose_b, what.bf16, what.bias != nullptr);
   auto algorithm = known.algorithms.find(shape);
   if (algorithm == known.algorithms.end()) {
     cublasLtMatmulHeuristicResult_t found = {};
@@ -143,9 +181,10 @@ int Multiply(const Api& api, const muster_gpu_matmul_call& what, void* workspace
     algorithm = known.algorithms.emplace(shape, found.algo).first;
   }
   const float alpha = 1;
-  const float beta = what.accumulate != 0 ? 1 : 0;
+  const void* addend = what.residual != nullptr ? what.residual : what.c;
+  const float beta = what.accumulate != 0 || what.residual != nullptr ? 1 : 0;
   const int status = api.matmul(handle, plan.desc, &alpha, what.b, plan.b, what.a, plan.a, &beta,
-                                what.c, plan.c, what.c, plan.c, &algorithm->second, workspace,
+                                addend, plan.c, what.c, plan.c, &algorithm->second, workspace,
                                 MUSTER_GPU_MATMUL_WORKSPACE, stream);
   return status == 0 ? 0 : kNoWay;
 }

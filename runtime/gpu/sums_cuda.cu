@@ -1,13 +1,9 @@
 // The kernels behind kernels_abi.h that make a few numbers of many: norm and checksums.
-#include <cuda_runtime.h>
-
-#include <cstdint>
-
+#include "runtime/gpu/floats_cuda.h"
 #include "runtime/gpu/kernels_abi.h"
 
+namespace muster::gpu_kernels {
 namespace {
-
-constexpr int kThreads = 256;
 
 // A block a piece, a thread a lane: SumOfSquares has 32 of them, and then a fixed tree.  The square
 // of an f32 is exact in f64.
@@ -87,17 +83,7 @@ __global__ void Crc32c(const std::uint8_t* bytes, std::size_t n, std::size_t pie
   crcs[blockIdx.x] = sum;
 }
 
-int Launched() {
-  return cudaGetLastError();
-}
-
-cudaStream_t StreamOf(void* stream) {
-  return static_cast<cudaStream_t>(stream);
-}
-
 }  // namespace
-
-#define MUSTER_EXPORT extern "C" __attribute__((visibility("default")))
 
 MUSTER_EXPORT int muster_gpu_sum_of_squares(const float* values, size_t n, size_t piece,
                                             double* out, void* stream) {
@@ -115,3 +101,5 @@ MUSTER_EXPORT int muster_gpu_crc32c(const void* bytes, size_t n, size_t piece, u
                                                     piece, crcs);
   return Launched();
 }
+
+}  // namespace muster::gpu_kernels

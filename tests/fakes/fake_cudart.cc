@@ -21,6 +21,7 @@ constexpr CudaError kOutOfMemory{2};
 struct Stream {
   int device = 0;
   std::deque<std::unique_ptr<FakeWork>> works;
+  bool stalled = false;
 };
 
 struct Event {
@@ -131,6 +132,20 @@ class Copying final : public FakeWork {
   const std::size_t bytes_;
 };
 
+class Filling final : public FakeWork {
+ public:
+  Filling(void* to, int value, std::size_t bytes) : to_(to), value_(value), bytes_(bytes) {}
+  bool TryRun() override {
+    std::memset(to_, value_, bytes_);
+    return true;
+  }
+
+ private:
+  void* const to_;
+  const int value_;
+  const std::size_t bytes_;
+};
+
 class Recording final : public FakeWork {
  public:
   Recording(std::shared_ptr<Event> event, std::uint64_t number)
@@ -190,7 +205,7 @@ FAKE_API void fake_cuda_progress() {
   for (bool moved = true; moved;) {
     moved = false;
     for (Stream* stream : TheWorld().streams) {
-      while (!stream->works.empty() && stream->works.front()->TryRun()) {
+      while (!stream->stalled && !stream->works.empty() && stream->works.front()->TryRun()) {
         stream->works.pop_front();
         moved = true;
       }
@@ -200,6 +215,10 @@ FAKE_API void fake_cuda_progress() {
 FAKE_API void fake_cuda_set_devices(int count) {
   MutexLock lock(TheWorld().mutex);
   TheWorld().devices = count;
+}
+FAKE_API void fake_cuda_stall(CudaStream stream, int stalled) {
+  MutexLock lock(TheWorld().mutex);
+  static_cast<Stream*>(stream)->stalled = stalled != 0;
 }
 FAKE_API const char* fake_cuda_violations() {
   MutexLock lock(TheWorld().mutex);
@@ -316,6 +335,29 @@ FAKE_API CudaError cudaMemcpyAsync(void* to, const void* from, std::size_t bytes
     return kInvalidValue;
   }
   Push(stream, std::make_unique<Copying>(host_to, host_from, bytes));
+  return kCudaSuccess;
+}
+FAKE_API CudaError cudaMemsetAsync(void* memory, int value, std::size_t bytes, CudaStream stream) {
+  MutexLock lock(TheWorld().mutex);
+  void* to = fake_cuda_host(memory);
+  if (to == nullptr) return kInvalidValue;
+  Push(stream, std::make_unique<Filling>(to, value, bytes));
+  return kCudaSuccess;
+}
+FAKE_API CudaError cudaHostRegister(void* memory, std::size_t bytes, unsigned) {
+  MutexLock lock(TheWorld().mutex);
+  if (Pinned(memory)) return kCudaHostMemoryAlreadyRegistered;
+  TheWorld().pinned[reinterpret_cast<std::uintptr_t>(memory)] = {bytes, current_device};
+  return kCudaSuccess;
+}
+FAKE_API CudaError cudaHostUnregister(void* memory) {
+  MutexLock lock(TheWorld().mutex);
+  const auto at = reinterpret_cast<std::uintptr_t>(memory);
+  RefuseWhilePending("cudaHostUnregister", TheWorld().pinned[at].device);
+  return TheWorld().pinned.erase(at) == 1 ? kCudaSuccess : kInvalidValue;
+}
+FAKE_API CudaError cudaDeviceGetAttribute(int* value, int attribute, int) {
+  *value = attribute == kCudaComputeCapabilityMajor ? 9 : 0;
   return kCudaSuccess;
 }
 FAKE_API CudaError cudaPointerGetAttributes(CudaPointerAttributes* attributes,

@@ -39,7 +39,8 @@ FAKE_API void fake_cuda_progress();
 
 // For tests.  Without the lock.
 FAKE_API void fake_cuda_set_devices(int count);
-FAKE_API const char* fake_cuda_violations();  // One a line; until the next call.
+FAKE_API void fake_cuda_stall(CudaStream stream, int stalled);  // It runs nothing meanwhile.
+FAKE_API const char* fake_cuda_violations();                    // One a line; until the next call.
 FAKE_API void fake_cuda_forget_violations();
 
 // NOLINTEND(readability-identifier-naming): a C interface.
