@@ -36,5 +36,6 @@ Gpu() {
   [[ $rc -ne $kNothingChecked ]] || SkipGpu 'it was built; gpu_check says above what is missing'
   [[ $rc -ne 124 && $rc -ne 137 ]] || Fail 'gpu: gpu_check did not end in 7 minutes'
   [[ $rc -eq 0 ]] || Fail "gpu: gpu_check ended with $rc"
-  Say "gpu: all held, after $((SECONDS - started)) s"
+  # gpu_check's last line, JSON, stays the last.
+  Say >&2 "gpu: all held, after $((SECONDS - started)) s"
 }

@@ -58,7 +58,7 @@ std::string WriteLines(const GptConfig& config, const Layout& layout, const floa
     const std::size_t tail = std::min(past.size(), config.context);
     const auto logits = gpt.Forward(layout, parameters, std::span(past).last(tail));
     const std::uint8_t byte =
-        Draw(logits.last(GptConfig::kVocabulary), RandomWord(seed, kWriting, drawn++));
+        Draw(logits.last(config.vocabulary), RandomWord(seed, kWriting, drawn++));
     past.push_back(byte);
     const std::size_t length = written.size() - (written.rfind('\n') + 1);
     const bool blank = length == 0;

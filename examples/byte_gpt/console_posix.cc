@@ -49,11 +49,17 @@ void Console::Report(const link::Progress& progress, double loss_ema) {
   const TimePoint now = clock_.Now();
   if (progress.phase != link::Phase::kTraining || progress.step == 0) return;
   if (step_log_.valid() && progress.step > logged_step_) LogStep(progress, now);
+  const double seconds = std::chrono::duration<double>(now - last_step_).count();
+  const bool timed = teraflop_ > 0 && last_step_ != TimePoint() && seconds > 0;
+  last_step_ = now;
   const bool due = progress.step == 1 || progress.step == steps_ || now - last_line_ >= kQuiet;
   if (!speaks_ || !due) return;
   last_line_ = now;
-  std::printf("step %llu/%llu loss %.4f ema %.4f\n", static_cast<unsigned long long>(progress.step),
+  std::printf("step %llu/%llu loss %.4f ema %.4f", static_cast<unsigned long long>(progress.step),
               static_cast<unsigned long long>(steps_), progress.loss, loss_ema);
+  if (timed) std::printf(" %.1f ms", 1e3 * seconds);
+  if (timed && peak_ > 0) std::printf(" MFU %.1f%%", 100 * teraflop_ / seconds / peak_);
+  std::printf("\n");
   std::fflush(stdout);
 }
 

@@ -21,6 +21,13 @@ class Console final : public TrainHost {
   // Appends a line a step: attempt, step, microseconds of the monotonic clock, loss, tokens so far.
   void WriteStepLog(UniqueFd file, std::uint32_t attempt);
 
+  // Tells what each step that is printed took, and the MFU: `teraflop` a step and GPU, of `peak` a
+  // second (0: not known).
+  void MeasureSteps(double teraflop, double peak) {
+    teraflop_ = teraflop;
+    peak_ = peak;
+  }
+
   bool StopRequested() override;
   void Report(const link::Progress& progress, double loss_ema) override;
   void Say(const std::string& line) override;
@@ -33,6 +40,8 @@ class Console final : public TrainHost {
   Clock& clock_;
   RankLink* const link_;
   TimePoint last_line_;
+  TimePoint last_step_{};
+  double teraflop_ = 0, peak_ = 0;
   UniqueFd step_log_;
   std::uint32_t attempt_ = 0;
   std::uint64_t logged_step_ = 0;

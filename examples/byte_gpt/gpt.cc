@@ -4,34 +4,13 @@
 #include <cmath>
 
 #include "examples/byte_gpt/gemm.h"
+#include "examples/byte_gpt/gpt_parts.h"
 #include "examples/byte_gpt/kernels.h"
 #include "runtime/base/check.h"
 #include "runtime/train/sampler.h"
 
 namespace muster {
 namespace {
-
-constexpr std::size_t kVocabulary = GptConfig::kVocabulary;
-
-// The tensors of a block, in the order of GptTensors.
-enum Part : std::size_t {
-  kNorm1Weight,
-  kNorm1Bias,
-  kQkvWeight,
-  kQkvBias,
-  kMixWeight,
-  kMixBias,
-  kNorm2Weight,
-  kNorm2Bias,
-  kWideWeight,
-  kWideBias,
-  kOutWeight,
-  kOutBias,
-  kParts
-};
-constexpr std::size_t kTokens = 0;
-constexpr std::size_t kPositions = 1;
-constexpr std::size_t kFirstBlock = 2;
 
 template <typename T>
 std::vector<T*> Pointers(const Layout& layout, T* base) {
@@ -45,7 +24,7 @@ std::vector<T*> Pointers(const Layout& layout, T* base) {
 std::vector<TensorSpec> GptTensors(const GptConfig& config) {
   const std::uint64_t c = config.width;
   std::vector<TensorSpec> all = {
-      {.name = "wte.weight", .shape = {kVocabulary, c}, .decay = true},
+      {.name = "wte.weight", .shape = {config.vocabulary, c}, .decay = true},
       {.name = "wpe.weight", .shape = {config.context, c}, .decay = true}};
   for (std::size_t layer = 0; layer < config.layers; ++layer) {
     const std::string block = "h." + std::to_string(layer) + ".";
@@ -92,7 +71,7 @@ Gpt::Gpt(const GptConfig& config) : config_(config), layers_(config.layers) {
   }
   final_mean_.resize(t);
   final_rstd_.resize(t);
-  logits_.resize(t * kVocabulary);
+  logits_.resize(t * config_.vocabulary);
   d_wide_.resize(4 * stream);
   d_qkv_.resize(3 * stream);
   d_attention_.resize(t * t);
@@ -124,26 +103,27 @@ std::span<const float> Gpt::Forward(const Layout& layout, const float* parameter
   const std::size_t last = kFirstBlock + config_.layers * kParts;
   LayerNorm(length_, c, stream, weights[last], weights[last + 1], final_norm_.data(),
             final_mean_.data(), final_rstd_.data());
-  Gemm({length_, kVocabulary, c}, 1, {final_norm_.data(), c}, {weights[kTokens], c, true}, 0,
-       logits_.data(), kVocabulary);
-  return {logits_.data(), length_ * kVocabulary};
+  Gemm({length_, config_.vocabulary, c}, 1, {final_norm_.data(), c}, {weights[kTokens], c, true}, 0,
+       logits_.data(), config_.vocabulary);
+  return {logits_.data(), length_ * config_.vocabulary};
 }
 
 float Gpt::Gradient(const Layout& layout, const float* parameters, const Sequence& sequence,
                     float* gradient, Backward& backward) {
   const std::span<const std::uint8_t> tokens = sequence.tokens;
   Forward(layout, parameters, tokens);
-  const float loss = CrossEntropy(length_, kVocabulary, sequence.targets.data(), logits_.data());
+  const float loss =
+      CrossEntropy(length_, config_.vocabulary, sequence.targets.data(), logits_.data());
   backward.Begin();
-  Scale(length_ * kVocabulary, backward.loss_scale(), logits_.data());
+  Scale(length_ * config_.vocabulary, backward.loss_scale(), logits_.data());
   const std::size_t c = config_.width;
   const std::vector<const float*> weights = Pointers(layout, parameters);
   const std::vector<float*> gradients = Pointers(layout, gradient);
 
-  Gemm({length_, c, kVocabulary}, 1, {logits_.data(), kVocabulary}, {weights[kTokens], c}, 0,
-       d_branch_.data(), c);
-  Gemm({kVocabulary, c, length_}, 1, {logits_.data(), kVocabulary, true}, {final_norm_.data(), c},
-       0, gradients[kTokens], c);
+  Gemm({length_, c, config_.vocabulary}, 1, {logits_.data(), config_.vocabulary},
+       {weights[kTokens], c}, 0, d_branch_.data(), c);
+  Gemm({config_.vocabulary, c, length_}, 1, {logits_.data(), config_.vocabulary, true},
+       {final_norm_.data(), c}, 0, gradients[kTokens], c);
   const std::size_t last = kFirstBlock + config_.layers * kParts;
   std::fill(d_stream_.begin(), d_stream_.end(), 0.0F);
   LayerNormBackward(length_, c, d_branch_.data(), layers_.back().out.data(), weights[last],

@@ -18,7 +18,7 @@ struct GptConfig {
   std::size_t width = 128;
   std::size_t heads = 4;
   std::size_t context = 64;
-  static constexpr std::size_t kVocabulary = 256;
+  std::size_t vocabulary = 256;  // Rows of the embedding; tokens are bytes in any case.
 };
 
 // In order of use.
@@ -33,7 +33,7 @@ class Gpt {
  public:
   explicit Gpt(const GptConfig& config);
 
-  // Logits of the byte after each of `tokens` (at most `context`), a row of 256 each.
+  // Logits of the byte after each of `tokens` (at most `context`), a row of `vocabulary` each.
   std::span<const float> Forward(const Layout& layout, const float* parameters,
                                  std::span<const std::uint8_t> tokens);
 

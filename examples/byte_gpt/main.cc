@@ -7,6 +7,7 @@
 #include "examples/byte_gpt/console_posix.h"
 #include "examples/byte_gpt/gpt.h"
 #include "examples/byte_gpt/options.h"
+#include "examples/byte_gpt/rank_gpu_threads.h"
 #include "examples/byte_gpt/rank_mpi.h"
 #include "examples/byte_gpt/rank_posix.h"
 #include "examples/byte_gpt/text_posix.h"
@@ -54,15 +55,36 @@ void AddOptions(CLI::App& app, ByteGptOptions& options) {
   app.add_option("--threads", options.threads, "Ranks as threads of this process")
       ->check(CLI::Range(1, 1024));
   app.add_option("--backend", options.backend,
-                 "Process group of launched ranks: mpi; hybrid: shared memory inside a node")
+                 "Process group of launched ranks: mpi; hybrid: shared memory inside a node; nccl: "
+                 "between GPUs, as --device cuda does in any case")
       ->capture_default_str()
-      ->check(CLI::IsMember({"mpi", "hybrid"}));
+      ->check(CLI::IsMember({"mpi", "hybrid", "nccl"}));
   app.add_option(
       "--step-log", options.step_log,
       "The first rank appends a line a step to this file: attempt, step, microseconds of "
       "the monotonic clock, loss, tokens so far");
   app.add_option("--sample", options.sample, "Lines to write at the end");
   app.add_flag("--hash", options.hash, "Print the SHA-256 of the final parameters");
+}
+
+void AddModelOptions(CLI::App& app, ByteGptOptions& options) {
+  app.add_option("--device", options.device, "Where to train: cpu, or cuda, a GPU a rank")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+  app.add_option("--size", options.size,
+                 "The model: byte (4 layers, 128 channels, 4 heads, context 64), or 124M, GPT-2's "
+                 "(12, 768, 12, 1024, a vocabulary of 50304 of which 256 are used)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"byte", "124M"}));
+  app.add_option("--layers", options.layers, "Instead of what --size says, as the next three");
+  app.add_option("--channels", options.channels, "Width of the model");
+  app.add_option("--heads", options.heads, "Of the attention; channels are a multiple of them");
+  app.add_option("--context", options.context, "Bytes of a sequence");
+  app.add_option("--sequences", options.sequences, "Of a micro-batch; more than 1 with cuda only")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 65536));
+  app.add_option("--peak-tflops", options.peak_tflops,
+                 "Dense bf16 peak of the GPU, for the MFU; known of A100, H100 and H200");
 }
 
 void AddTrainingOptions(CLI::App& app, ByteGptOptions& options) {
@@ -100,6 +122,7 @@ void AddTrainingOptions(CLI::App& app, ByteGptOptions& options) {
       "  byte_gpt --steps 120 --hash --sample 2\n"
       "  byte_gpt --threads 2 --accumulate 4 --clip 0.5 --schedule linear --warmup-steps 20\n"
       "  mpirun -np 4 byte_gpt --bf16 --loss-scale dynamic --nan skip\n"
+      "  byte_gpt --device cuda --threads 8 --size 124M --sequences 32 --bf16\n"
       "  muster run -N 2 --ranks-per-node 4 --checkpoint-store /tmp/store -- byte_gpt --zero1 "
       "--checkpoint-every 50");
 }
@@ -109,10 +132,12 @@ Status Train(const ByteGptOptions& options) {
   if (!info.ok()) return info.status();
   const auto text = LoadText(options.data);
   if (!text.ok()) return text.status();
-  if (text->size() <= GptConfig().context) {
+  const auto config = ToGptConfig(options);
+  if (!config.ok()) return config.status();
+  if (text->size() <= config->context) {
     return Status(Code::kInvalid, options.data + " has " + std::to_string(text->size()) +
                                       " bytes; a sequence needs " +
-                                      std::to_string(GptConfig().context + 1));
+                                      std::to_string(config->context + 1));
   }
   const bool launched = info->launcher != Launcher::kNone;
   if (launched && options.threads > 1) {
@@ -129,14 +154,16 @@ Status Train(const ByteGptOptions& options) {
     // Before any rank could wait for one that failed.
     RETURN_IF_ERROR(OpenStepLog(options.step_log).status());
   }
+  if (options.device == "cuda") return TrainCuda(options, *info, *text);
   return launched ? TrainMpi(options, *info, *text) : TrainThreads(options, *text);
 }
 
 int Main(int argc, char** argv) {
   CatchStopSignal();
   ByteGptOptions options;
-  CLI::App app("Trains a byte-level GPT (834,304 parameters) on text.");
+  CLI::App app("Trains a byte-level GPT (834,304 parameters by default) on text.");
   AddOptions(app, options);
+  AddModelOptions(app, options);
   AddTrainingOptions(app, options);
   CLI11_PARSE(app, argc, argv);
   const Status status = Train(options);

@@ -17,6 +17,48 @@ Result<LossScaling> ToLossScaling(const std::string& text) {
 
 }  // namespace
 
+Result<GptConfig> ToGptConfig(const ByteGptOptions& options) {
+  GptConfig config;
+  if (options.size == "124M") {
+    // GPT-2's: the embedding has its padded vocabulary, so that the work is that of GPT-2.
+    config = {.layers = 12, .width = 768, .heads = 12, .context = 1024, .vocabulary = 50304};
+  }
+  if (options.layers > 0) config.layers = options.layers;
+  if (options.channels > 0) config.width = options.channels;
+  if (options.heads > 0) config.heads = options.heads;
+  if (options.context > 0) config.context = options.context;
+  const bool cuda = options.device == "cuda";
+  if (config.width % config.heads != 0 || (cuda && config.width % 16 != 0)) {
+    return Status(Code::kInvalid, std::to_string(config.width) + " channels and " +
+                                      std::to_string(config.heads) +
+                                      " heads: the channels must be a multiple of the heads" +
+                                      (cuda ? ", and of 16 with --device cuda" : ""));
+  }
+  if (!cuda && options.sequences != 1) {
+    return Status(Code::kInvalid, "--sequences is " + std::to_string(options.sequences) +
+                                      "; on a CPU a micro-batch is one sequence: take more "
+                                      "--micro-batches, or --device cuda");
+  }
+  if (options.backend == "nccl" && !cuda) {
+    return Status(Code::kInvalid, "--backend nccl moves the memory of GPUs: add --device cuda");
+  }
+  if (options.backend == "hybrid" && cuda) {
+    return Status(Code::kInvalid,
+                  "--backend hybrid moves the memory of hosts; with --device cuda it is nccl");
+  }
+  return config;
+}
+
+double FlopsPerToken(const GptConfig& config) {
+  double parameters = 0;
+  for (const TensorSpec& tensor : GptTensors(config)) {
+    parameters += static_cast<double>(tensor.elements());
+  }
+  return 6 * parameters + 12 * static_cast<double>(config.layers) *
+                              static_cast<double>(config.width) *
+                              static_cast<double>(config.context);
+}
+
 Result<TrainOptions> ToTrainOptions(const ByteGptOptions& options) {
   const auto scaling = ToLossScaling(options.loss_scale);
   if (!scaling.ok()) return scaling.status();
@@ -38,6 +80,7 @@ Result<TrainOptions> ToTrainOptions(const ByteGptOptions& options) {
     if (options.schedule == NameOf(schedule)) train.optimizer.schedule = schedule;
   }
   RETURN_IF_ERROR(Check(train));
+  RETURN_IF_ERROR(ToGptConfig(options).status());
   return train;
 }
 

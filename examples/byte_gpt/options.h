@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "examples/byte_gpt/gpt.h"
 #include "runtime/train/train_options.h"
 
 namespace muster {
@@ -20,6 +21,11 @@ struct ByteGptOptions {
   std::string data = "/usr/share/common-licenses";
   int threads = 1;
   std::string backend = "mpi";
+  std::string device = "cpu";
+  std::string size = "byte";
+  std::size_t layers = 0, channels = 0, heads = 0, context = 0;  // 0: those of `size`.
+  std::size_t sequences = 1;  // Of a micro-batch; more than one on GPUs only.
+  double peak_tflops = 0;     // 0: of the GPU that was found.
   std::string step_log;
   std::size_t sample = 0;
   bool hash = false;
@@ -35,6 +41,12 @@ struct ByteGptOptions {
   bool no_deterministic = false;
   bool no_overlap = false;
 };
+
+// The model that --size and the flags beside it name.  kInvalid says which is wrong.
+Result<GptConfig> ToGptConfig(const ByteGptOptions& options);
+
+// What one token costs forward and backward: 6 N + 12 L H Q T (PaLM, appendix B; H Q is the width).
+double FlopsPerToken(const GptConfig& config);
 
 // What the loop is told of them.  kInvalid names the flag.
 Result<TrainOptions> ToTrainOptions(const ByteGptOptions& options);

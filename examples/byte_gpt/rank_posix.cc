@@ -17,16 +17,34 @@
 #include "runtime/train/trainer.h"
 
 namespace muster {
-namespace {
 
 RunFacts FactsOf(const GptConfig& config, const std::string& text) {
-  return {{"model", "byte_gpt layers " + std::to_string(config.layers) + " width " +
-                        std::to_string(config.width) + " heads " + std::to_string(config.heads) +
-                        " context " + std::to_string(config.context)},
-          {"data_crc32c", checkpoint::CrcText(checkpoint::Crc32c(text))},
-          {"data_bytes", std::to_string(text.size())},
-          {"gemm_kernels", GemmKernelFamily()}};
+  RunFacts facts = {
+      {"model", "byte_gpt layers " + std::to_string(config.layers) + " width " +
+                    std::to_string(config.width) + " heads " + std::to_string(config.heads) +
+                    " context " + std::to_string(config.context)},
+      {"data_crc32c", checkpoint::CrcText(checkpoint::Crc32c(text))},
+      {"data_bytes", std::to_string(text.size())}};
+  // What is as it always was, older checkpoints do not name.
+  if (config.vocabulary != GptConfig().vocabulary) {
+    facts["model"] += " vocabulary " + std::to_string(config.vocabulary);
+  }
+  return facts;
 }
+
+void PrintTail(const ByteGptOptions& options, const GptConfig& config, const Layout& layout,
+               const float* parameters) {
+  if (options.sample > 0) {
+    std::printf("%s", WriteLines(config, layout, parameters, options.seed, options.sample).c_str());
+  }
+  if (options.hash) {
+    const std::span values(parameters, layout.elements());
+    std::printf("parameters sha256 %s\n", Sha256(std::as_bytes(values)).c_str());
+  }
+  std::fflush(stdout);
+}
+
+namespace {
 
 void PrintTimes(const Trainer& trainer) {
   const StepTimes times = trainer.times();
@@ -56,22 +74,15 @@ void PrintEnd(const ByteGptOptions& options, const GptConfig& config, const Trai
               static_cast<unsigned long long>(trainer.step()), trainer.loss_ema(),
               seconds > 0 ? tokens / seconds : 0);
   PrintTimes(trainer);
-  if (options.sample > 0) {
-    const std::string lines =
-        WriteLines(config, layout, trainer.parameters(), options.seed, options.sample);
-    std::printf("%s", lines.c_str());
-  }
-  if (options.hash) {
-    const std::span parameters(trainer.parameters(), layout.elements());
-    std::printf("parameters sha256 %s\n", Sha256(std::as_bytes(parameters)).c_str());
-  }
-  std::fflush(stdout);
+  PrintTail(options, config, layout, trainer.parameters());
 }
 
 }  // namespace
 
 Status TrainRank(const ByteGptOptions& options, const std::string& text, const RankParts& parts) {
-  const GptConfig config;
+  const auto parsed = ToGptConfig(options);
+  if (!parsed.ok()) return parsed.status();
+  const GptConfig config = *parsed;
   ByteModel model(config, text, options.seed);
   Clock& clock = RealClock();
   Console console(parts.group.rank() == 0, options.steps, clock, parts.link);
@@ -85,6 +96,7 @@ Status TrainRank(const ByteGptOptions& options, const std::string& text, const R
   train->checkpoints = parts.checkpoints;
   train->first_node_saves = parts.link == nullptr;
   train->facts = FactsOf(config, text);
+  train->facts["gemm_kernels"] = GemmKernelFamily();
   CommunicationOverlap overlap;
   const auto make_barrier = [&parts](std::byte* memory, std::uint32_t ranks) {
     return NodeBarrier::In(memory, ranks, parts.attempt);

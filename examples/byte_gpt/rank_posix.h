@@ -26,6 +26,13 @@ struct RankParts {
   Recorder* recorder = nullptr;
 };
 
+// Of the model and its data; what computes is for the caller to add.
+RunFacts FactsOf(const GptConfig& config, const std::string& text);
+
+// What --sample and --hash ask for.
+void PrintTail(const ByteGptOptions& options, const GptConfig& config, const Layout& layout,
+               const float* parameters);
+
 Status TrainRank(const ByteGptOptions& options, const std::string& text, const RankParts& parts);
 
 Status TrainThreads(const ByteGptOptions& options, const std::string& text);

@@ -43,8 +43,9 @@ class Layout {
   static constexpr std::size_t kMostBucketElements = 65536;
   static constexpr std::size_t kAlignment = 16;  // Floats: one cache line.
   static constexpr std::size_t kTail = 16;
-  static constexpr std::size_t kTailLoss = 0;  // Sum of the micro-batches' losses.
-  static constexpr std::size_t kTailStop = 1;  // More than 0: some rank was asked to stop.
+  static constexpr std::size_t kTailLoss = 0;    // Sum of the micro-batches' losses.
+  static constexpr std::size_t kTailStop = 1;    // More than 0: some rank was asked to stop.
+  static constexpr std::size_t kTailStaged = 2;  // On GPUs: ranks whose last save is staged.
 
   explicit Layout(std::vector<TensorSpec> in_order_of_use);
 

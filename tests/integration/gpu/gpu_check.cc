@@ -81,6 +81,27 @@ int Skip(const std::string& why) {
   return 77;
 }
 
+std::string Quoted(const std::string& text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c < ' ' && c >= 0 ? ' ' : c;
+  }
+  return quoted + "\"";
+}
+
+// For scripts: the last line.
+void PrintJson(const Table& table, bool held) {
+  std::printf("{\"bench\":\"gpu\",\"held\":%s,\"cases\":[", held ? "true" : "false");
+  const char* separator = "";
+  for (const Row& row : table) {
+    std::printf("%s{\"case\":%s,\"result\":%s,\"held\":%s}", separator, Quoted(row.what).c_str(),
+                Quoted(row.result).c_str(), row.held ? "true" : "false");
+    separator = ",";
+  }
+  std::printf("]}\n");
+}
+
 int Main() {
   Libraries libraries;
   auto cuda = CudaLibrary::Load();
@@ -102,8 +123,11 @@ int Main() {
   table.push_back({"CUDA runtime", std::to_string(libraries.cuda->version())});
   table.push_back({"NCCL", NcclVersionText(libraries.nccl->features().version)});
   CheckKernels(libraries, table);
+  CheckModelKernels(libraries, table);
   CheckGroups(libraries, table);
+  CheckTraining(libraries, table);
   Measure(libraries, table);
+  MeasureTraining(libraries, table);
   bool held = true;
   std::printf("\n%-64s  %s\n", "gpu_check", "result");
   for (const Row& row : table) {
@@ -112,6 +136,7 @@ int Main() {
     held = held && row.held;
   }
   std::printf("gpu_check: %s\n", held ? "all held" : "FAILED");
+  PrintJson(table, held);
   return held ? 0 : 1;
 }
 

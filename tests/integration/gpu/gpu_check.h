@@ -53,7 +53,10 @@ void Must(const Status& status);
 void MustCuda(const Libraries& libraries, int error, const std::string& doing);
 
 void CheckKernels(const Libraries& libraries, Table& table);
+void CheckModelKernels(const Libraries& libraries, Table& table);
 void CheckGroups(const Libraries& libraries, Table& table);
+void CheckTraining(const Libraries& libraries, Table& table);
 void Measure(const Libraries& libraries, Table& table);
+void MeasureTraining(const Libraries& libraries, Table& table);
 
 }  // namespace muster::gpu

@@ -150,6 +150,12 @@ class FakeStore {
     loaded.owner = bytes;
     return loaded;
   }
+  // What the other one has committed.
+  void Take(FakeStore& other) {
+    MutexLock theirs(other.mutex_);
+    MutexLock lock(mutex_);
+    commits_ = other.commits_;
+  }
   std::vector<std::uint64_t> Steps() {
     MutexLock lock(mutex_);
     std::vector<std::uint64_t> steps;
