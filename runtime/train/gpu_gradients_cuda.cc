@@ -59,7 +59,8 @@ Status GpuGradients::Open() {
   RETURN_IF_ERROR(take(device.AllocatePinned(kTailBytes, "sums"), &host_tail_));
   RETURN_IF_ERROR(take(device.AllocatePinned(2 * kTailBytes, "sums"), &words_));
   RETURN_IF_ERROR(
-      take(device.AllocatePinned(Layout::kBucketElements * sizeof(float), "sums"), &host_bucket_));
+      take(device.AllocatePinned(parts_.layout.bucket_elements() * sizeof(float), "sums"),
+           &host_bucket_));
   return take(device.NewMark(), &concluded_);
 }
 
@@ -204,10 +205,10 @@ Status GpuGradients::Combine(std::size_t group, CudaStream stream) {
 // On the group's thread, or with one rank on this one.
 Status GpuGradients::Conclude(CudaStream stream) {
   const GpuDevice& device = parts_.device;
-  RETURN_IF_ERROR(
-      device.Check("the gradient's norm",
-                   device.kernels().sum_of_squares(result(), parts_.layout.elements(),
-                                                   Layout::kBucketElements, squares_, stream)));
+  RETURN_IF_ERROR(device.Check(
+      "the gradient's norm",
+      device.kernels().sum_of_squares(result(), parts_.layout.elements(),
+                                      parts_.layout.bucket_elements(), squares_, stream)));
   RETURN_IF_ERROR(
       device.Copy(host_squares_, squares_, parts_.layout.buckets() * sizeof(double), stream));
   return device.Copy(host_tail_, result() + parts_.layout.tail(), kTailBytes, stream);

@@ -103,10 +103,9 @@ TEST_F(GpuTrainerTest, GoesOnFromACommitOnAnotherNumberOfRanksWithTheSameBits) {
     // Of as many shards as that run has nodes.
     FakeStore again(static_cast<std::size_t>(shapes[i + 1].first));
     again.Take(store);
-    const auto after = GpuCluster{.nodes = shapes[i + 1].first,
-                                  .per_node = shapes[i + 1].second,
-                                  .store = &again}
-                           .Train(kOptions);
+    const auto after =
+        GpuCluster{.nodes = shapes[i + 1].first, .per_node = shapes[i + 1].second, .store = &again}
+            .Train(kOptions);
     EXPECT_EQ(after.said.front(), "restored step 5 from a commit");
     EXPECT_EQ(after.parameters, undisturbed.parameters) << i;
     EXPECT_EQ(after.progress, undisturbed.progress) << i;
@@ -154,8 +153,8 @@ TEST_F(GpuTrainerTest, WhatIsStagedIsTheStateOfTheStepThoughTrainingGoesOn) {
   ASSERT_TRUE(library.ok());
   const auto stall = reinterpret_cast<decltype(&fake_cuda_stall)>(library->Find("fake_cuda_stall"));
   GpuScene{}.Run([&](const GpuRank& rank) {
-    auto loop = GpuLoop::Make(
-        kOptions, {.device = rank.device, .model = rank.model, .clock = RealClock()});
+    auto loop =
+        GpuLoop::Make(kOptions, {.device = rank.device, .model = rank.model, .clock = RealClock()});
     ASSERT_TRUE(loop.ok());
     const Layout& layout = (*loop)->layout();
     std::vector<float> parameters(layout.elements());
