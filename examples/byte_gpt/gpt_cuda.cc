@@ -54,10 +54,9 @@ Status GpuGpt::Open() {
   RETURN_IF_ERROR(Take(squares, &d_probabilities_));
   RETURN_IF_ERROR(Take(rows() * gpt.vocabulary, &logits_));
   RETURN_IF_ERROR(Take(rows() * kByteValues, &one_hot_));
-  const auto take = [](auto&& memory, auto** into) -> Status {
-    if (!memory.ok()) return std::move(memory).status();
-    *into = *memory;
-    return {};
+  const auto take = [](const auto& memory, auto** into) -> Status {
+    if (memory.ok()) *into = *memory;
+    return memory.status();
   };
   RETURN_IF_ERROR(take(device_.AllocateArray<float>(rows(), "losses"), &losses_));
   const std::size_t scratch = MUSTER_GPU_ROW_SCRATCH(rows(), 4 * gpt.width);
@@ -88,7 +87,7 @@ std::vector<GpuGpt::Tensor> GpuGpt::Pointers(const Layout& layout, const void* b
 // The sequences that the host's model would get, were each a micro-batch.
 void GpuGpt::Draw(const Call& call) {
   CHECK(call.place < config_.places);
-  std::uint8_t* const tokens = drawn_ + call.place * 2 * rows();
+  std::uint8_t* const tokens = drawn_ + std::size_t{call.place} * 2 * rows();
   const std::size_t context = config_.gpt.context;
   for (std::size_t s = 0; s < config_.sequences; ++s) {
     const auto number = static_cast<std::uint32_t>(call.at.index * config_.sequences + s);
@@ -104,54 +103,15 @@ void GpuGpt::Draw(const Call& call) {
 Status GpuGpt::Gradient(const Call& call, const Layout& layout, Backward& backward) {
   failed_ = {};
   const GptConfig& gpt = config_.gpt;
-  const std::size_t c = gpt.width;
   const std::size_t last = kFirstBlock + gpt.layers * kParts;
   const std::vector<Tensor> weights = Pointers(layout, call.weights);
   const std::vector<Tensor> gradients = Pointers(layout, call.gradient);
   Draw(call);
-  const GpuKernelsApi& kernels = device_.kernels();
-  CudaStream stream = device_.compute();
-
-  const muster_gpu_embed_call embed{
-      rows(), gpt.context, c, bf16(), tokens_, weights[kTokens], weights[kPositions], embedded_};
-  Do("embedding", kernels.embed(&embed, stream));
-  const std::byte* in = embedded_;
-  for (std::size_t layer = 0; layer < gpt.layers; ++layer) {
-    ForwardBlock(&weights[kFirstBlock + layer * kParts], in, blocks_[layer]);
-    in = blocks_[layer].out;
-  }
-  Normalize(in, weights[last], weights[last + 1], last_);
-  MatMul({.m = rows(),
-          .n = gpt.vocabulary,
-          .k = c,
-          .transpose_b = 1,
-          .a = last_.out,
-          .b = weights[kTokens],
-          .c = logits_});
-  const muster_gpu_cross_entropy_call entropy{
-      rows(),           gpt.vocabulary, bf16(),  backward.loss_scale(),
-      tokens_ + rows(), logits_,        losses_, call.loss};
-  Do("the loss", kernels.cross_entropy(&entropy, stream));
-
+  const std::byte* const out = Forward(weights);
+  Loss(call, backward.loss_scale(), weights[kTokens]);
   backward.Begin();
-  MatMul({.m = rows(),
-          .n = c,
-          .k = gpt.vocabulary,
-          .a = logits_,
-          .b = weights[kTokens],
-          .c = d_branch_});
-  MatMul({.m = gpt.vocabulary,
-          .n = c,
-          .k = rows(),
-          .transpose_a = 1,
-          .a = logits_,
-          .b = last_.out,
-          .c = gradients[kTokens]});
-  if (failed_.ok()) {
-    failed_ = device_.Check(
-        "zeroing", device_.cuda().api().memset_async(d_stream_, 0, rows() * c * size(), stream));
-  }
-  NormalizeBackward(d_branch_, in, weights[last], last_, &gradients[last]);
+  LossBackward(weights[kTokens], gradients[kTokens]);
+  NormalizeBackward(d_branch_, out, weights[last], last_, &gradients[last]);
   backward.Final(last + 1);
   backward.Final(last);
   for (std::size_t layer = gpt.layers; layer-- > 0;) {
@@ -160,12 +120,79 @@ Status GpuGpt::Gradient(const Call& call, const Layout& layout, Backward& backwa
                   layer == 0 ? embedded_ : blocks_[layer - 1].out, blocks_[layer]);
     for (std::size_t part = kParts; part-- > 0;) backward.Final(first + part);
   }
+  EmbedBackward(gradients[kTokens], gradients[kPositions]);
+  backward.Final(kPositions);
+  backward.Final(kTokens);  // Tied: the head wrote it first.
+  return failed_;
+}
+
+// What the last block gave.
+const std::byte* GpuGpt::Forward(const std::vector<Tensor>& weights) {
+  const GptConfig& gpt = config_.gpt;
+  const muster_gpu_embed_call embed{.rows = rows(),
+                                    .context = gpt.context,
+                                    .width = gpt.width,
+                                    .bf16 = bf16(),
+                                    .tokens = tokens_,
+                                    .table = weights[kTokens],
+                                    .positions = weights[kPositions],
+                                    .out = embedded_};
+  Do("embedding", device_.kernels().embed(&embed, device_.compute()));
+  const std::byte* in = embedded_;
+  for (std::size_t layer = 0; layer < gpt.layers; ++layer) {
+    ForwardBlock(&weights[kFirstBlock + layer * kParts], in, blocks_[layer]);
+    in = blocks_[layer].out;
+  }
+  const std::size_t last = kFirstBlock + gpt.layers * kParts;
+  Normalize(in, weights[last], weights[last + 1], last_);
+  return in;
+}
+
+// logits_ becomes the loss's gradient.
+void GpuGpt::Loss(const Call& call, float scale, const std::byte* table) {
+  const std::size_t vocabulary = config_.gpt.vocabulary;
+  MatMul({.m = rows(),
+          .n = vocabulary,
+          .k = config_.gpt.width,
+          .transpose_b = 1,
+          .a = last_.out,
+          .b = table,
+          .c = logits_});
+  const muster_gpu_cross_entropy_call entropy{.rows = rows(),
+                                              .width = vocabulary,
+                                              .bf16 = bf16(),
+                                              .scale = scale,
+                                              .targets = tokens_ + rows(),
+                                              .logits = logits_,
+                                              .losses = losses_,
+                                              .mean = call.loss};
+  Do("the loss", device_.kernels().cross_entropy(&entropy, device_.compute()));
+}
+
+void GpuGpt::LossBackward(const std::byte* table, Tensor d_table) {
+  const std::size_t c = config_.gpt.width;
+  const std::size_t vocabulary = config_.gpt.vocabulary;
+  MatMul({.m = rows(), .n = c, .k = vocabulary, .a = logits_, .b = table, .c = d_branch_});
+  MatMul({.m = vocabulary,
+          .n = c,
+          .k = rows(),
+          .transpose_a = 1,
+          .a = logits_,
+          .b = last_.out,
+          .c = d_table});
+  Do("zeroing",
+     device_.cuda().api().memset_async(d_stream_, 0, rows() * c * size(), device_.compute()));
+}
+
+void GpuGpt::EmbedBackward(Tensor d_table, Tensor d_positions) {
+  const std::size_t c = config_.gpt.width;
+  const std::size_t n = config_.gpt.context * c;
+  const DType dtype = config_.bf16 ? DType::kBF16 : DType::kF32;
   Do("positions",
-     kernels.reduce(static_cast<int>(config_.bf16 ? DType::kBF16 : DType::kF32),
-                    static_cast<int>(ReduceOp::kSum), d_stream_, gpt.context * c, config_.sequences,
-                    gradients[kPositions], gpt.context * c, stream));
+     device_.kernels().reduce(static_cast<int>(dtype), static_cast<int>(ReduceOp::kSum), d_stream_,
+                              n, config_.sequences, d_positions, n, device_.compute()));
   // The embedding's gradient is a product with what chose its rows: sums without atomics.
-  Do("tokens", kernels.one_hot(tokens_, rows(), bf16(), one_hot_, stream));
+  Do("tokens", device_.kernels().one_hot(tokens_, rows(), bf16(), one_hot_, device_.compute()));
   MatMul({.m = kByteValues,
           .n = c,
           .k = rows(),
@@ -173,10 +200,7 @@ Status GpuGpt::Gradient(const Call& call, const Layout& layout, Backward& backwa
           .accumulate = 1,
           .a = one_hot_,
           .b = d_stream_,
-          .c = gradients[kTokens]});
-  backward.Final(kPositions);
-  backward.Final(kTokens);  // Tied: the head wrote it first.
-  return failed_;
+          .c = d_table});
 }
 
 void GpuGpt::ForwardBlock(const Tensor* weights, const std::byte* in, Block& block) {

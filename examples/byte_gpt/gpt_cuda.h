@@ -61,7 +61,10 @@ class GpuGpt final : public GpuModel {
   void Draw(const Call& call);
 
   // ---- Each puts something into the stream, unless something failed before ----
-  void Forward(const Call& call);
+  const std::byte* Forward(const std::vector<Tensor>& weights);
+  void Loss(const Call& call, float scale, const std::byte* table);
+  void LossBackward(const std::byte* table, Tensor d_table);
+  void EmbedBackward(Tensor d_table, Tensor d_positions);
   void ForwardBlock(const Tensor* weights, const std::byte* in, Block& block);
   void BackwardBlock(const Tensor* weights, const Tensor* gradients, const std::byte* in,
                      const Block& block);

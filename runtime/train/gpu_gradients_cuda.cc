@@ -39,10 +39,9 @@ Status GpuGradients::Open() {
     if (!slot.ok()) return std::move(slot).status();
     slots_.push_back(*slot);
   }
-  const auto take = [](auto&& memory, auto** into) -> Status {
-    if (!memory.ok()) return std::move(memory).status();
-    *into = reinterpret_cast<std::remove_reference_t<decltype(*into)>>(*memory);
-    return {};
+  const auto take = [](const auto& memory, auto** into) -> Status {
+    if (memory.ok()) *into = reinterpret_cast<std::remove_reference_t<decltype(*into)>>(*memory);
+    return memory.status();
   };
   if (parts_.bf16) {
     RETURN_IF_ERROR(take(

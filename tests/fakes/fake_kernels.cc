@@ -11,8 +11,6 @@
 namespace muster::testing {
 namespace {
 
-constexpr int kNotSupported = 801;
-
 // The tensors of a bucket, with the host's addresses.
 struct Part {
   void* memory = nullptr;
@@ -163,8 +161,20 @@ FAKE_KERNEL int muster_gpu_sum_of_squares(const float* values, size_t n, size_t 
   });
 }
 
-FAKE_KERNEL int muster_gpu_crc32c(const void*, size_t, size_t, uint32_t*, void*) {
-  return kNotSupported;
+FAKE_KERNEL int muster_gpu_crc32c(const void* bytes, size_t n, size_t piece, uint32_t* crcs,
+                                  void* stream) {
+  FakeLaunch launch(stream);
+  const auto* from = static_cast<const std::uint8_t*>(launch.At(bytes));
+  return launch.Run([=, to = launch.At(crcs)] {
+    for (std::size_t at = 0; at < n; at += piece) {
+      std::uint32_t crc = 0xFFFFFFFFU;
+      for (std::size_t i = at; i < std::min(at + piece, n); ++i) {
+        crc ^= from[i];
+        for (int b = 0; b < 8; ++b) crc = (crc & 1U) != 0 ? (crc >> 1U) ^ 0x82F63B78U : crc >> 1U;
+      }
+      to[at / piece] = ~crc;
+    }
+  });
 }
 
 // NOLINTEND(readability-function-size): the parameters are those of kernels_abi.h.

@@ -157,19 +157,15 @@ void GeluBackward(Values in, std::size_t n, Values d) {
 
 void Heads(const muster_gpu_heads_call& c) {
   const Values from = Of(c.from, c.bf16), to = Of(c.to, c.bf16);
-  std::size_t by_part = 0;
-  for (std::size_t part = 0; part < c.parts; ++part) {
-    for (std::size_t sequence = 0; sequence < c.batch; ++sequence) {
-      for (std::size_t time = 0; time < c.context; ++time) {
-        for (std::size_t i = 0; i < c.head; ++i, ++by_part) {
-          const std::size_t by_time = ((sequence * c.context + time) * c.parts + part) * c.head + i;
-          if (c.back != 0) {
-            to.Put(by_time, from.Get(by_part));
-          } else {
-            to.Put(by_part, from.Get(by_time));
-          }
-        }
-      }
+  for (std::size_t by_part = 0; by_part < c.parts * c.batch * c.context * c.head; ++by_part) {
+    const std::size_t time = by_part / c.head;  // With sequence and part.
+    const std::size_t sequence = time / c.context;
+    const std::size_t row = sequence % c.batch * c.context + time % c.context;
+    const std::size_t by_time = (row * c.parts + sequence / c.batch) * c.head + by_part % c.head;
+    if (c.back != 0) {
+      to.Put(by_time, from.Get(by_part));
+    } else {
+      to.Put(by_part, from.Get(by_time));
     }
   }
 }

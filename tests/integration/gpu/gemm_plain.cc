@@ -3,6 +3,7 @@
 
 namespace muster {
 
+// NOLINTNEXTLINE(readability-function-size): the parameters are those of gemm.h.
 void Gemm(GemmShape shape, float alpha, Matrix a, Matrix b, float beta, float* c,
           std::size_t c_stride) {
   for (std::size_t i = 0; i < shape.m; ++i) {

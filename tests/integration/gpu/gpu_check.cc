@@ -1,8 +1,9 @@
-// gpu_check: checks our kernels and the groups over NCCL on the GPUs of this machine, measures
-// them, and prints one table.  Exit status: 0 all held, 1 something did not, 77 there is no GPU to
-// check on.
+// gpu_check [PART...]: checks our kernels, the groups over NCCL and training on the GPUs of this
+// machine, measures them, and prints one table.  Exit status: 0 all held, 1 something did not, 77
+// there is no GPU to check on.
 #include "tests/integration/gpu/gpu_check.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -102,7 +103,7 @@ void PrintJson(const Table& table, bool held) {
   std::printf("]}\n");
 }
 
-int Main() {
+int Main(const std::vector<std::string>& wanted) {
   Libraries libraries;
   auto cuda = CudaLibrary::Load();
   if (!cuda.ok()) return Skip(cuda.status().message());
@@ -122,12 +123,15 @@ int Main() {
   table.push_back({"GPUs", std::to_string(libraries.devices)});
   table.push_back({"CUDA runtime", std::to_string(libraries.cuda->version())});
   table.push_back({"NCCL", NcclVersionText(libraries.nccl->features().version)});
-  CheckKernels(libraries, table);
-  CheckModelKernels(libraries, table);
-  CheckGroups(libraries, table);
-  CheckTraining(libraries, table);
-  Measure(libraries, table);
-  MeasureTraining(libraries, table);
+  const std::pair<const char*, void (*)(const Libraries&, Table&)> parts[] = {
+      {"kernels", CheckKernels}, {"model", CheckModelKernels}, {"groups", CheckGroups},
+      {"curve", CheckCurve},     {"repeats", CheckRepeats},    {"speed", Measure},
+      {"mfu", MeasureTraining},  {"staging", MeasureStaging}};
+  for (const auto& [name, run] : parts) {
+    if (wanted.empty() || std::find(wanted.begin(), wanted.end(), name) != wanted.end()) {
+      run(libraries, table);
+    }
+  }
   bool held = true;
   std::printf("\n%-64s  %s\n", "gpu_check", "result");
   for (const Row& row : table) {
@@ -143,6 +147,6 @@ int Main() {
 }  // namespace
 }  // namespace muster::gpu
 
-int main() {
-  return muster::gpu::Main();
+int main(int argc, char** argv) {
+  return muster::gpu::Main({argv + 1, argv + argc});
 }

@@ -55,8 +55,10 @@ void MustCuda(const Libraries& libraries, int error, const std::string& doing);
 void CheckKernels(const Libraries& libraries, Table& table);
 void CheckModelKernels(const Libraries& libraries, Table& table);
 void CheckGroups(const Libraries& libraries, Table& table);
-void CheckTraining(const Libraries& libraries, Table& table);
+void CheckCurve(const Libraries& libraries, Table& table);
+void CheckRepeats(const Libraries& libraries, Table& table);
 void Measure(const Libraries& libraries, Table& table);
 void MeasureTraining(const Libraries& libraries, Table& table);
+void MeasureStaging(const Libraries& libraries, Table& table);
 
 }  // namespace muster::gpu

@@ -127,7 +127,10 @@ std::vector<double> HostLosses(const std::string& text) {
   return losses;
 }
 
-void CheckCurve(const std::string& text, Table& table) {
+}  // namespace
+
+void CheckCurve(const Libraries&, Table& table) {
+  const std::string text = SomeText();
   const std::vector<double> expected = HostLosses(text);
   for (const bool bf16 : {false, true}) {
     Run run({.gpt = kSmall, .bf16 = bf16, .places = 4}, kShort, text);
@@ -148,7 +151,8 @@ void CheckCurve(const std::string& text, Table& table) {
 }
 
 // Shapes that fill the GPU, so that it could do things in another order.
-void CheckRepeats(const std::string& text, Table& table) {
+void CheckRepeats(const Libraries&, Table& table) {
+  const std::string text = SomeText();
   const GptConfig config{.layers = 3, .width = 512, .heads = 8, .context = 512};
   const std::vector<float> initial = Initial(config);
   std::vector<float> ends[2];
@@ -165,7 +169,9 @@ void CheckRepeats(const std::string& text, Table& table) {
 }
 
 // 6 N + 12 L H Q T a token (PaLM, appendix B), of the dense bf16 peak.
-void MeasureTraining(const std::string& text, const std::vector<float>& initial, Table& table) {
+void MeasureTraining(const Libraries&, Table& table) {
+  const std::string text = SomeText();
+  const std::vector<float> initial = Initial(kGpt2);
   constexpr int kSteps = 5;
   constexpr std::uint32_t kMicroBatches = 4;
   double parameters = 0;
@@ -210,7 +216,8 @@ void MeasureTraining(const std::string& text, const std::vector<float>& initial,
 
 // The state of 124M parameters, tensor by tensor as a checkpoint has it, and the same bytes at
 // once.
-void MeasureStaging(const std::string& text, Table& table) {
+void MeasureStaging(const Libraries&, Table& table) {
+  const std::string text = SomeText();
   constexpr int kRuns = 7;
   Run run({.gpt = kGpt2, .sequences = 1, .bf16 = true, .places = 4}, kShort, text);
   GpuDevice& device = *run.device;
@@ -257,20 +264,6 @@ void MeasureStaging(const std::string& text, Table& table) {
   std::snprintf(result, sizeof result, "%.1f GB/s, plain pinned copy %.1f GB/s, ratio %.2f",
                 rate(ours), rate(theirs), ratio);
   table.push_back({"checkpoint staging D2H, 124M (1.5 GB), asked ratio 0.9", result, ratio >= 0.9});
-}
-
-}  // namespace
-
-void CheckTraining(const Libraries&, Table& table) {
-  const std::string text = SomeText();
-  CheckCurve(text, table);
-  CheckRepeats(text, table);
-}
-
-void MeasureTraining(const Libraries&, Table& table) {
-  const std::string text = SomeText();
-  MeasureTraining(text, Initial(kGpt2), table);
-  MeasureStaging(text, table);
 }
 
 }  // namespace muster::gpu
