@@ -176,12 +176,13 @@ Status NodeExchange::ReduceScatter(const Call& call) {
 // the bridge,) copy out.
 class NodeExchange::Reducing {
  public:
-  Reducing(NodeExchange& node, const Call& call)
+  Reducing(NodeExchange& node, const Call& call, bool wanted)
       : node_(node),
         call_(call),
         c_(call.collective),
         size_(SizeOf(c_.in.dtype)),
         lanes_(node.bridge_ == nullptr ? node.ranks_ : node.bridge_->lanes()),
+        wanted_(wanted),
         how_{.dtype = c_.in.dtype, .op = c_.op, .ranks = node.ranks_},
         each_(kBlockBytes / size_) {}
 
@@ -201,15 +202,12 @@ class NodeExchange::Reducing {
   Status Reduce(std::size_t number) {
     const Block block(number, each_, c_.in.count);
     const Block mine = SliceOf(block);
-    for (std::size_t r = 0; r < node_.ranks_; ++r) {
-      node_.inputs_[r] = r == node_.rank_ ? c_.in.at(block.begin + mine.begin)
-                                          : node_.Staged(Parity(number), r) + mine.begin * size_;
-    }
     if (node_.bridge_ == nullptr) {
-      how_.Run(node_.inputs_, Result(number, mine), mine.size);
+      ReduceHere(number, block, mine);
       return {};
     }
     if (node_.rank_ >= lanes_) return {};
+    SetInputs(number, block, mine.begin);
     how_.Begin(node_.inputs_, UnderWay(number), mine.size);
     return node_.bridge_->Depart(how_, Slot(number), UnderWay(number), mine.size);
   }
@@ -225,10 +223,39 @@ class NodeExchange::Reducing {
 
   void CopyOut(std::size_t number) {
     const Block block(number, each_, c_.in.count);
-    CopyBytes(c_.out.at(block.begin), node_.Reduced(Parity(number)), block.size * size_);
+    const std::byte* from = node_.Reduced(Parity(number));
+    const Block mine = OwnOf(block);
+    CopyBytes(c_.out.at(block.begin), from, mine.begin * size_);
+    const std::size_t after = mine.begin + mine.size;
+    CopyBytes(c_.out.at(block.begin + after), from + after * size_, (block.size - after) * size_);
   }
 
  private:
+  // What each rank brings, from this element of the block on.
+  void SetInputs(std::size_t number, const Block& block, std::size_t begin) {
+    for (std::size_t r = 0; r < node_.ranks_; ++r) {
+      node_.inputs_[r] = r == node_.rank_ ? c_.in.at(block.begin + begin)
+                                          : node_.Staged(Parity(number), r) + begin * size_;
+    }
+  }
+
+  // For the others, and for this rank while it is in the first cache.
+  void ReduceHere(std::size_t number, const Block& block, const Block& mine) {
+    constexpr std::size_t kWarm = 16384;
+    for (std::size_t at = 0; at < mine.size; at += kWarm) {
+      const std::size_t n = std::min(kWarm, mine.size - at);
+      std::byte* const to = Result(number, mine) + at * size_;
+      SetInputs(number, block, mine.begin + at);
+      how_.Run(node_.inputs_, to, n);
+      if (wanted_) CopyBytes(c_.out.at(block.begin + mine.begin + at), to, n * size_);
+    }
+  }
+
+  // What ReduceHere has brought out.
+  Block OwnOf(const Block& block) const {
+    return node_.bridge_ == nullptr ? SliceOf(block) : Block(0, 0, 0);
+  }
+
   std::size_t Parity(std::size_t number) const { return (node_.next_block_ + number) % 2; }
 
   // Within the block; whole cache lines but for the last.
@@ -255,6 +282,7 @@ class NodeExchange::Reducing {
   const Collective& c_;
   const std::size_t size_;
   const std::size_t lanes_;
+  const bool wanted_;  // This rank gets the result.
   Reduction how_;
   const std::size_t each_;
 };
@@ -262,7 +290,7 @@ class NodeExchange::Reducing {
 // Step s: copy in block s, reduce block s - 1, take block s - 1 - lag from the bridge, copy out
 // block s - 2 - lag; a barrier after each but the last.
 Status NodeExchange::Reduce(const Call& call, bool wanted) {
-  Reducing reducing(*this, call);
+  Reducing reducing(*this, call, wanted);
   const std::size_t blocks = reducing.blocks();
   std::size_t lag = 0;
   if (bridge_ != nullptr) {

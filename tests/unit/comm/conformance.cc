@@ -141,10 +141,11 @@ void CheckTransfers(ProcessGroup& group, Complaints& complaints) {
     std::size_t bytes;
     bool in_pieces;
   };
-  for (const auto& [bytes, in_pieces] :
+  for (const Kind& kind :
        {Kind{0, false}, {5, false}, {300'000, false}, {0, true}, {5, true}, {300'000, true}}) {
+    const std::size_t bytes = kind.bytes;
     const auto start = [&](Collective call) {
-      call.in_pieces = in_pieces;
+      call.in_pieces = kind.in_pieces;
       return group.start(call);
     };
     std::vector<std::vector<std::byte>> out;

@@ -24,7 +24,7 @@ TEST(Layout, BucketsTileTheVectorAndTheLastHasTheTail) {
   const Layout layout(kTensors);
   ASSERT_EQ(layout.buckets(), 10U);
   EXPECT_EQ(layout.Bucket(0), (Range{0, 8192}));
-  EXPECT_EQ(layout.Bucket(9), (Range{9 * 8192, layout.elements()}));
+  EXPECT_EQ(layout.Bucket(9), (Range{std::size_t{9} * 8192, layout.elements()}));
   EXPECT_EQ(layout.GradientBucket(0), layout.Bucket(0));
   EXPECT_EQ(layout.GradientBucket(9).end, layout.gradient_elements());
 }
