@@ -8,6 +8,7 @@
 #include "launcher/cli/terminal_posix.h"
 #include "runtime/base/text.h"
 #include "runtime/checkpoint/inspect.h"
+#include "runtime/checkpoint/manifest_json.h"
 #include "runtime/checkpoint/store_posix.h"
 
 namespace muster {
@@ -78,30 +79,38 @@ Result<std::vector<std::pair<std::string, checkpoint::CommitId>>> Newest(
   return newest;
 }
 
+std::string Lines(const checkpoint::Manifest& manifest) {
+  std::string text;
+  for (std::size_t i = 0; i < manifest.files(); ++i) {
+    const checkpoint::ManifestFile file = manifest.file(i);
+    text += "  " + std::string(file.name) + "  " + HumanBytes(file.size) + "\n";
+  }
+  for (std::size_t i = 0; i < manifest.tensors(); ++i) {
+    const checkpoint::ManifestTensor tensor = manifest.tensor(i);
+    std::vector<std::string> shape;
+    for (const std::uint64_t size : tensor.shape()) shape.push_back(std::to_string(size));
+    text += "  " + std::string(tensor.name()) + "  " + std::string(tensor.dtype()) + "[" +
+            Join(shape, ",") + "]\n";
+  }
+  return text;
+}
+
 int ShowNewest(checkpoint::Store& store, const std::vector<std::string>& runs, bool json) {
   const auto newest = Newest(store, runs);
   if (!newest.ok()) return Fail(newest.status(), json);
-  Json all = Json::array();
   std::string text;
   for (const auto& [run, commit] : *newest) {
     const auto manifest = checkpoint::Show(store, run, commit);
     if (!manifest.ok()) return Fail(manifest.status(), json);
-    Json files = Json::array(), tensors = Json::array();
-    text += run + " " + NameOf(commit) + "\n";
-    for (const checkpoint::ManifestFile& file : manifest->files) {
-      files.push_back({{"name", file.name}, {"bytes", file.size}});
-      text += "  " + file.name + "  " + HumanBytes(file.size) + "\n";
+    text += json ? (text.empty() ? "[\n  " : ",\n  ") : run + " " + NameOf(commit) + "\n";
+    if (json) {
+      WriteManifestJson(*manifest, NameOf(commit), "  ",
+                        [&](std::string_view part) { text += part; });
+    } else {
+      text += Lines(*manifest);
     }
-    for (const checkpoint::ManifestTensor& tensor : manifest->tensors) {
-      tensors.push_back({{"name", tensor.name}, {"dtype", tensor.dtype}, {"shape", tensor.shape}});
-      std::vector<std::string> shape;
-      for (const std::uint64_t size : tensor.shape) shape.push_back(std::to_string(size));
-      text += "  " + tensor.name + "  " + tensor.dtype + "[" + Join(shape, ",") + "]\n";
-    }
-    all.push_back(
-        {{"run", run}, {"commit", NameOf(commit)}, {"files", files}, {"tensors", tensors}});
   }
-  Print(json ? Dump(all) : text);
+  Print(json ? (text.empty() ? "[]\n" : text + "\n]\n") : text);
   return kExitOk;
 }
 

@@ -42,14 +42,14 @@ FromMover Answer(const Opening& at, const Write& write, std::span<const std::byt
 }
 
 FromMover Answer(const Opening& at, const Commit& commit, std::int64_t now_ms) {
-  const auto record = checkpoint::Commit(at.store, {.run = at.run,
-                                                    .save = SaveOf(commit),
-                                                    .nodes = commit.nodes,
-                                                    .reports = commit.reports,
-                                                    .host_state = commit.host_state,
-                                                    .topology = commit.topology,
-                                                    .time_ms = now_ms,
-                                                    .again = commit.again});
+  const auto record = checkpoint::Commit(
+      at.store, {.run = at.run,
+                 .save = SaveOf(commit),
+                 .nodes = commit.nodes,
+                 .reports = commit.reports,
+                 .texts = {.host_state = commit.host_state, .topology = commit.topology},
+                 .time_ms = now_ms,
+                 .again = commit.again});
   if (!record.ok()) return FailedWith(record.status());
   return Committed{.step = record->save.step, .bytes = record->bytes};
 }
@@ -63,8 +63,36 @@ FromMover Answer(const Opening& at, const Load& /*load*/, const checkpoint::Allo
                 .generation = checkpoint.record.save.generation,
                 .step = checkpoint.record.save.step,
                 .tensors = std::move(checkpoint.tensors),
-                .host_state = std::move(checkpoint.manifest.host_state),
+                .host_state = std::string(checkpoint.manifest.Member(checkpoint::kMemberHostState)),
                 .notes = std::move(checkpoint.notes)};
+}
+
+FromMover Answer(const Opening& at, const OpenNewest& /*open*/,
+                 const checkpoint::Allocate& allocate) {
+  auto opened = checkpoint::OpenNewest(at.store, at.run);
+  if (!opened.ok()) return FailedWith(opened.status());
+  if (!opened->has_value()) return CheckpointOpened{.found = false};
+  const auto bytes = (*opened)->manifest.bytes();
+  const auto memory = allocate(bytes.size());
+  if (!memory.ok()) return FailedWith(memory.status());
+  std::copy(bytes.begin(), bytes.end(), memory->begin());
+  return CheckpointOpened{
+      .found = true, .bytes = bytes.size(), .notes = std::move((*opened)->notes)};
+}
+
+FromMover Answer(const Opening& at, const ReadBlocks& read, std::span<std::byte> memory) {
+  const std::string path = checkpoint::FolderOf(at.run, SaveOf(read)) + "/" + read.file;
+  const checkpoint::Blocks blocks{
+      .path = path, .file_size = read.file_size, .first = read.first, .crcs = read.crcs};
+  if (read.file.empty() || read.file[0] == '.' || read.file.find('/') != std::string::npos) {
+    return FailedWith(Status(Code::kInvalid, "\"" + read.file + "\" is no shard's name"));
+  }
+  if (memory.size() < blocks.bytes()) {
+    return FailedWith(Status(Code::kInvalid, "the memory is smaller than what is to be read"));
+  }
+  Status done = checkpoint::CheckSize(at.store, path, read.file_size);
+  if (done.ok()) done = ReadBlocksInto(at.store, blocks, memory.first(blocks.bytes()));
+  return done.ok() ? FromMover(BlocksRead{}) : FailedWith(done);
 }
 
 Status LetGoAfter(const Opening& at, const Commit& commit) {

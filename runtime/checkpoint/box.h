@@ -14,6 +14,7 @@
 
 #include "runtime/base/link.h"
 #include "runtime/base/result.h"
+#include "runtime/checkpoint/region.h"
 
 namespace muster::checkpoint {
 
@@ -22,9 +23,15 @@ using link::StagedTensor;
 // Bytes of one element, such as 4 for "F32".  nullopt: no dtype of safetensors in whole bytes.
 std::optional<std::uint64_t> ItemBytes(std::string_view dtype);
 
+// A dtype as one byte of a manifest.  nullopt or "": not known.
+std::optional<std::uint8_t> DtypeCode(std::string_view dtype);
+std::string_view DtypeName(std::uint8_t code);
+
 // A tensor of its own: the box that is everything.
 StagedTensor WholeTensor(std::string name, std::string dtype, std::vector<std::uint64_t> shape);
 
+// The error names the tensor and says what is wrong with its name, dtype or shape.
+Status CheckTensor(std::string_view name, std::string_view dtype, Extents global);
 // The error names the tensor and says what is wrong with its name, dtype or place.
 Status CheckBox(const StagedTensor& box);
 

@@ -58,34 +58,35 @@ Status PublishRecord(Store& store, const CommitRecord& record) {
 
 Result<CommitRecord> CommitManifest(Store& store, const CommitOrder& order) {
   RETURN_IF_ERROR(CheckRunName(order.run));
-  RETURN_IF_ERROR(CheckJsonObject(order.host_state, "host state"));
-  RETURN_IF_ERROR(CheckJsonObject(order.topology, "topology"));
+  RETURN_IF_ERROR(CheckJsonObject(order.texts.host_state, "host state"));
+  RETURN_IF_ERROR(CheckJsonObject(order.texts.topology, "topology"));
+  RETURN_IF_ERROR(CheckJsonObject(order.texts.metadata, "metadata"));
   if (order.again) {
     auto standing = TakeOver(store, order);
     if (!standing.ok()) return std::move(standing).status();
     if (standing->has_value()) return **std::move(standing);
   }
-  auto manifest = BuildManifest(order.run, order.save, order.nodes, order.reports);
-  if (!manifest.ok()) return std::move(manifest).status();
-  manifest->host_state = order.host_state;
-  manifest->topology = order.topology;
+  const auto manifest =
+      BuildManifest(order.run, order.save, order.nodes, order.reports, order.texts);
+  if (!manifest.ok()) return manifest.status();
 
   const std::string folder = DataFolder(order.run) + "/" + SaveName(order.save);
   std::uint64_t bytes = 0;
-  for (const ManifestFile& file : manifest->files) {
-    RETURN_IF_ERROR(ProbeShard(store, folder, file));
-    bytes += file.size;
+  for (std::size_t i = 0; i < manifest->files(); ++i) {
+    RETURN_IF_ERROR(ProbeShard(store, folder, manifest->file(i)));
+    bytes += manifest->file(i).size;
   }
-  const std::string text = FormatManifest(*manifest);
-  RETURN_IF_ERROR(WriteWhole(store, folder + "/" + kManifestName, text));
+  const std::string_view whole(reinterpret_cast<const char*>(manifest->bytes().data()),
+                               manifest->bytes().size());
+  RETURN_IF_ERROR(WriteWhole(store, folder + "/" + kManifestName, whole));
   RETURN_IF_ERROR(store.SyncFolder(folder));
 
   auto parent = NewestName(store, order.run);
   if (!parent.ok()) return std::move(parent).status();
   CommitRecord record{.run = order.run,
                       .save = order.save,
-                      .manifest_bytes = text.size(),
-                      .manifest_crc = Crc32c(text),
+                      .manifest_bytes = whole.size(),
+                      .manifest_crc = Crc32c(manifest->bytes()),
                       .bytes = bytes,
                       .nodes = order.nodes,
                       .parent = *std::move(parent),

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "runtime/base/result.h"
-#include "runtime/checkpoint/manifest.h"
+#include "runtime/checkpoint/manifest_builder.h"
 #include "runtime/checkpoint/record.h"
 #include "runtime/checkpoint/store.h"
 
@@ -28,8 +28,7 @@ struct CommitOrder {
   SaveId save;
   std::uint32_t nodes = 1;
   std::vector<ShardReport> reports;
-  std::string host_state;  // JSON object, or empty.
-  std::string topology;    // JSON object, or empty.
+  ManifestTexts texts;
   std::int64_t time_ms = 0;
   bool again = false;  // A committer of this very save died over it.
 };

@@ -13,8 +13,18 @@
 
 namespace muster::checkpoint {
 
-inline constexpr std::uint64_t kFormatMajor = 1;
-inline constexpr std::uint64_t kFormatMinor = 0;
+// Of claims, commit records and manifests.  1 had manifests of JSON.
+inline constexpr std::uint16_t kFormatMajor = 2;
+inline constexpr std::uint16_t kFormatMinor = 0;
+
+inline Status CheckMajor(std::uint64_t major) {
+  if (major == kFormatMajor) return {};
+  const bool newer = major > kFormatMajor;
+  return Status(Code::kUnimplemented,
+                "format " + std::to_string(major) + " is " + (newer ? "newer" : "older") +
+                    " than the " + std::to_string(kFormatMajor) + " that this muster reads; use " +
+                    (newer ? "a newer one" : "the muster that wrote it"));
+}
 
 class JsonFields {
  public:
@@ -70,12 +80,7 @@ class JsonFields {
     const std::string format = Text("format");
     if (status_.ok() && format != "muster") Fail("\"format\" is \"" + format + "\", not muster");
     const std::uint64_t major = Number("major");
-    if (status_.ok() && major > kFormatMajor) {
-      status_ =
-          Status(Code::kUnimplemented, "format " + std::to_string(major) + " is newer than the " +
-                                           std::to_string(kFormatMajor) +
-                                           " that this muster reads; use a newer one");
-    }
+    if (status_.ok()) status_ = CheckMajor(major);
   }
 
   void Fail(std::string what) {

@@ -5,7 +5,7 @@
 //   <run>/claims/.g0000000007-s000000000120-<nonce>.tmp       a commit record on its way
 //   <run>/data/g0000000007-s000000000120-<nonce>/             one save
 //       shard-00000-of-00002.safetensors                      what node 0 of 2 wrote
-//       manifest.json
+//       manifest.muster
 //   <run>/commits/g0000000007-s000000000120.json              the commit record: the only truth
 //
 // Decimals have a fixed width, so names sort as generation, then step: the order of "newest".  A
@@ -53,7 +53,7 @@ std::string CommitName(CommitId commit);
 std::string CommitTemporaryName(const SaveId& save);
 std::string SaveName(const SaveId& save);
 std::string ShardName(std::uint32_t node, std::uint32_t nodes);
-inline constexpr char kManifestName[] = "manifest.json";
+inline constexpr char kManifestName[] = "manifest.muster";
 
 std::string NonceText(std::uint64_t nonce);
 std::optional<std::uint64_t> ParseNonce(const std::string& text);

@@ -1,6 +1,6 @@
 #include "runtime/checkpoint/load.h"
 
-#include <algorithm>
+#include <memory>
 
 #include "runtime/checkpoint/claim.h"
 #include "runtime/checkpoint/crc32c.h"
@@ -9,7 +9,8 @@
 namespace muster::checkpoint {
 namespace {
 
-constexpr std::uint64_t kManifestMax = std::uint64_t{1} << 30U;
+constexpr std::uint64_t kManifestMax = std::uint64_t{1} << 32U;
+constexpr std::uint64_t kReadMax = std::uint64_t{64} << 20U;
 constexpr int kStartsMax = 16;  // Each one more means that a commit was made and one removed.
 
 std::string CommitPath(const std::string& run, CommitId commit) {
@@ -39,74 +40,49 @@ Result<Newest> FindNewest(Store& store, const std::string& run) {
                 "run " + run + " has commit records and all are torn: " + newest.notes.front());
 }
 
-// A part of a shard file, and where it goes in the loaded bytes.
-struct Piece {
-  StagedTensor box;
-  std::uint64_t begin = 0, end = 0;  // In the file.
-  std::uint64_t whole_begin = 0, whole_bytes = 0;
-};
-
-std::vector<std::vector<Piece>> PiecesByFile(const Manifest& manifest) {
-  std::vector<std::vector<Piece>> files(manifest.files.size());
-  std::uint64_t at = 0;
-  for (const ManifestTensor& tensor : manifest.tensors) {
-    const std::uint64_t whole = BoxBytes(WholeTensor(tensor.name, tensor.dtype, tensor.shape));
-    for (const ManifestBox& place : tensor.boxes) {
-      StagedTensor box = BoxOf(tensor, place);
-      const std::uint64_t end = place.begin + BoxBytes(box);
-      files[place.file].push_back({.box = std::move(box),
-                                   .begin = place.begin,
-                                   .end = end,
-                                   .whole_begin = at,
-                                   .whole_bytes = whole});
-    }
-    at += whole;
-  }
-  for (std::vector<Piece>& pieces : files) {
-    std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
-      return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-    });
-  }
-  return files;
-}
-
-Status FillFrom(Store& store, const std::string& folder, const ManifestFile& file,
-                const std::vector<Piece>& pieces, std::span<std::byte> into) {
-  std::size_t next = 0;  // Blocks come in order, and so do pieces.
-  return ReadShard(store, folder, file, [&](std::uint64_t begin, std::span<const std::byte> block) {
-    const std::uint64_t end = begin + block.size();
-    while (next < pieces.size() && pieces[next].end <= begin) ++next;
-    for (std::size_t i = next; i < pieces.size() && pieces[i].begin < end; ++i) {
-      const Piece& piece = pieces[i];
-      const std::uint64_t from = std::max(piece.begin, begin);
-      const std::uint64_t to = std::min(piece.end, end);
-      if (from >= to) continue;
-      CopyIntoWhole(piece.box, from - piece.begin, block.subspan(from - begin, to - from),
-                    into.subspan(piece.whole_begin, piece.whole_bytes));
-    }
-  });
-}
-
-Status Fill(Store& store, const Checkpoint& checkpoint, std::span<std::byte> into) {
-  const CommitRecord& record = checkpoint.record;
-  const std::string folder = DataFolder(record.run) + "/" + SaveName(record.save);
-  const auto pieces = PiecesByFile(checkpoint.manifest);
-  for (std::size_t i = 0; i < pieces.size(); ++i) {
-    RETURN_IF_ERROR(FillFrom(store, folder, checkpoint.manifest.files[i], pieces[i], into));
-  }
-  return {};
-}
-
-Status LoadRecord(Store& store, const Allocate& allocate, Checkpoint& checkpoint) {
-  auto manifest = ReadManifest(store, checkpoint.record);
-  if (!manifest.ok()) return std::move(manifest).status();
-  checkpoint.manifest = *std::move(manifest);
-  for (const ManifestTensor& tensor : checkpoint.manifest.tensors) {
-    checkpoint.tensors.push_back(WholeTensor(tensor.name, tensor.dtype, tensor.shape));
-  }
+Status LoadRecord(Store& store, const Allocate& allocate, std::span<const std::string> patterns,
+                  Checkpoint& checkpoint) {
+  auto tensors = WholeTensors(checkpoint.manifest, patterns);
+  if (!tensors.ok()) return std::move(tensors).status();
+  const auto plan = LoadPlan::Make(checkpoint.manifest, *std::move(tensors));
+  if (!plan.ok()) return plan.status();
+  checkpoint.tensors = plan->wanted();
   const auto memory = allocate(TotalBytes(checkpoint.tensors));
   if (!memory.ok()) return memory.status();
-  return Fill(store, checkpoint, *memory);
+  std::vector<std::byte*> into;
+  std::byte* at = memory->data();
+  for (const StagedTensor& tensor : checkpoint.tensors) {
+    into.push_back(at);
+    at += BoxBytes(tensor);
+  }
+  const CommitRecord& record = checkpoint.record;
+  return Fill(store, FolderOf(record.run, record.save), *plan, into);
+}
+
+// Does `act` with the newest commit; again, with the next one, when it is removed meanwhile.
+template <typename Opened, typename Act>
+Result<std::optional<Opened>> WithNewest(Store& store, const std::string& run, const Act& act) {
+  RETURN_IF_ERROR(CheckRunName(run));
+  for (int starts = 1;; ++starts) {
+    auto newest = FindNewest(store, run);
+    if (newest.ok() && !newest->record.has_value()) return std::optional<Opened>();
+    Status failed = newest.status();
+    bool gone = failed.code() == Code::kNotFound;
+    if (newest.ok()) {
+      auto manifest = ReadManifest(store, *newest->record);
+      failed = manifest.status();
+      if (manifest.ok()) {
+        Opened opened{.record = *newest->record, .manifest = *std::move(manifest)};
+        opened.notes = newest->notes;
+        failed = act(opened);
+        if (failed.ok()) return std::optional<Opened>(std::move(opened));
+      }
+      // Only a commit that is no more may be passed over for another.
+      const auto there = ReadCommit(store, run, IdOf(newest->record->save));
+      gone = there.status().code() == Code::kNotFound;
+    }
+    if (!gone || starts == kStartsMax) return std::move(failed).While("loading run " + run);
+  }
 }
 
 }  // namespace
@@ -124,50 +100,65 @@ Result<CommitRecord> ReadCommit(Store& store, const std::string& run, CommitId c
   return record;
 }
 
+std::string FolderOf(const std::string& run, const SaveId& save) {
+  return DataFolder(run) + "/" + SaveName(save);
+}
+
 Result<Manifest> ReadManifest(Store& store, const CommitRecord& record) {
-  const std::string path =
-      DataFolder(record.run) + "/" + SaveName(record.save) + "/" + kManifestName;
-  const auto text = ReadWhole(store, path, kManifestMax);
-  if (!text.ok()) return text.status();
-  if (text->size() != record.manifest_bytes || Crc32c(*text) != record.manifest_crc) {
-    return Status(Code::kDataLoss, path + ": its size or CRC-32C is not what the commit record " +
-                                       "says (" + std::to_string(text->size()) + " of " +
-                                       std::to_string(record.manifest_bytes) + " bytes, " +
-                                       CrcText(Crc32c(*text)) + " for " +
-                                       CrcText(record.manifest_crc) + ")");
+  const std::string path = FolderOf(record.run, record.save) + "/" + kManifestName;
+  const auto size = store.Size(path);
+  if (!size.ok()) return size.status();
+  if (*size != record.manifest_bytes || *size > kManifestMax) {
+    return Status(Code::kDataLoss, path + " has " + std::to_string(*size) + " bytes, and not the " +
+                                       std::to_string(record.manifest_bytes) +
+                                       " that the commit record says");
   }
-  auto manifest = ParseManifest(*text);
+  // Not a vector, which would be filled with zeros first.
+  const std::shared_ptr<std::byte[]> words(new std::byte[*size + 8]);
+  const std::span<std::byte> bytes(words.get(), *size);
+  const auto read = store.Read(path, 0, bytes);
+  if (!read.ok()) return read.status();
+  const std::uint32_t crc = Crc32c(bytes.first(*read));
+  if (*read != *size || crc != record.manifest_crc) {
+    return Status(Code::kDataLoss, path + ": its CRC-32C is " + CrcText(crc) + ", should be " +
+                                       CrcText(record.manifest_crc));
+  }
+  auto manifest = Manifest::Parse(bytes, words);
   if (!manifest.ok()) return std::move(manifest).status().While(path);
-  if (manifest->run != record.run || manifest->save != record.save) {
+  if (manifest->run() != record.run || manifest->save() != record.save) {
     return Status(Code::kDataLoss, path + " is the manifest of another save");
   }
-  if (Status whole = CheckManifest(*manifest); !whole.ok()) return std::move(whole).While(path);
   return manifest;
 }
 
-Result<std::optional<Checkpoint>> Load(Store& store, const std::string& run,
-                                       const Allocate& allocate) {
-  RETURN_IF_ERROR(CheckRunName(run));
-  for (int starts = 1;; ++starts) {
-    auto newest = FindNewest(store, run);
-    Status failed;
-    std::optional<CommitId> reading;
-    if (!newest.ok()) {
-      failed = std::move(newest).status();
-    } else if (!newest->record.has_value()) {
-      return std::optional<Checkpoint>();
-    } else {
-      Checkpoint checkpoint{.record = *newest->record, .notes = newest->notes};
-      reading = IdOf(checkpoint.record.save);
-      failed = LoadRecord(store, allocate, checkpoint);
-      if (failed.ok()) return std::optional<Checkpoint>(std::move(checkpoint));
-    }
-    // Only a commit that is no more may be passed over for another.
-    const bool gone = reading.has_value()
-                          ? ReadCommit(store, run, *reading).status().code() == Code::kNotFound
-                          : failed.code() == Code::kNotFound;
-    if (!gone || starts == kStartsMax) return std::move(failed).While("loading run " + run);
+Result<std::optional<OpenedCheckpoint>> OpenNewest(Store& store, const std::string& run) {
+  return WithNewest<OpenedCheckpoint>(store, run, [](OpenedCheckpoint&) { return Status(); });
+}
+
+Status Fill(Store& store, const std::string& folder, const LoadPlan& plan,
+            std::span<std::byte* const> into) {
+  const Manifest& manifest = plan.manifest();
+  const BlockSet wants[] = {plan.blocks()};
+  std::vector<bool> sized(manifest.files());
+  for (const ReadTurn& turn : DivideReads(manifest, wants, kReadMax / kBlock)) {
+    const ManifestFile file = manifest.file(turn.file);
+    const Blocks blocks = BlocksOf(folder, file, turn.first, turn.blocks);
+    if (!sized[turn.file]) RETURN_IF_ERROR(CheckSize(store, blocks.path, file.size));
+    sized[turn.file] = true;
+    RETURN_IF_ERROR(
+        ReadBlocks(store, blocks, [&](std::uint64_t begin, std::span<const std::byte> block) {
+          plan.Scatter(turn.file, begin, block, into);
+        }));
   }
+  return {};
+}
+
+Result<std::optional<Checkpoint>> Load(Store& store, const std::string& run,
+                                       const Allocate& allocate,
+                                       std::span<const std::string> patterns) {
+  return WithNewest<Checkpoint>(store, run, [&](Checkpoint& checkpoint) {
+    return LoadRecord(store, allocate, patterns, checkpoint);
+  });
 }
 
 }  // namespace muster::checkpoint

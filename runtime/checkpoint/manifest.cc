@@ -1,221 +1,243 @@
 #include "runtime/checkpoint/manifest.h"
 
 #include <algorithm>
-#include <map>
+#include <bit>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "runtime/base/text.h"
 #include "runtime/checkpoint/crc32c.h"
 #include "runtime/checkpoint/json_fields.h"
 
 namespace muster::checkpoint {
 namespace {
 
-using nlohmann::json;
+using manifest_format::BoxRow;
+using manifest_format::FileRow;
+using manifest_format::Header;
+using manifest_format::Kind;
+using manifest_format::kMagic;
+using manifest_format::kSectionsMax;
+using manifest_format::MemberRow;
+using manifest_format::Section;
+using manifest_format::TensorRow;
 
-std::string FormatCrcs(const std::vector<std::uint32_t>& crcs) {
-  std::string text;
-  for (const std::uint32_t crc : crcs) text += CrcText(crc);
-  return text;
+static_assert(std::endian::native == std::endian::little, "manifests are read as they lie");
+
+Status Bad(const std::string& what) {
+  return Status(Code::kDataLoss, "the manifest contradicts itself: " + what);
 }
 
-std::vector<std::uint32_t> ParseCrcs(JsonFields& fields, const char* key) {
-  const auto bytes = FromHex(fields.Text(key));
-  if (!bytes.has_value() || bytes->size() % 4 != 0) {
-    fields.Fail(std::string("\"") + key + "\" is not made of 8 hexadecimal digits a MiB");
-    return {};
-  }
-  std::vector<std::uint32_t> crcs;
-  for (std::size_t i = 0; i < bytes->size(); i += 4) {
-    std::uint32_t crc = 0;
-    for (std::size_t k = 0; k < 4; ++k) {
-      crc = crc << 8U | std::to_integer<std::uint32_t>((*bytes)[i + k]);
-    }
-    crcs.push_back(crc);
-  }
-  return crcs;
+std::uint64_t BlocksOf(std::uint64_t size) {
+  return size / kBlock + (size % kBlock != 0 ? 1 : 0);
 }
 
-Status CheckReports(const SaveId& save, std::uint32_t nodes,
-                    const std::vector<ShardReport>& reports) {
-  std::vector<std::string> missing;
-  for (std::uint32_t node = 0; node < nodes; ++node) {
-    const auto from = [&](const ShardReport& r) { return r.node == node && r.nodes == nodes; };
-    if (std::count_if(reports.begin(), reports.end(), from) != 1) {
-      missing.push_back(std::to_string(node));
-    }
-  }
-  if (nodes == 0 || !missing.empty() || reports.size() != nodes) {
-    return Status(Code::kInvalid, "step " + std::to_string(save.step) + ": " +
-                                      std::to_string(reports.size()) + " shard reports for " +
-                                      std::to_string(nodes) + " nodes; not exactly one from node " +
-                                      Join(missing, " "));
-  }
-  for (const ShardReport& report : reports) {
-    if (report.file == ShardName(report.node, nodes) &&
-        report.begins.size() == report.tensors.size()) {
-      continue;
-    }
-    return Status(Code::kInvalid, "the report of " + report.file + " contradicts itself");
-  }
-  return {};
-}
-
-Status CheckFile(const ManifestFile& file) {
-  if (file.name.empty() || file.name.find('/') != std::string::npos || file.name[0] == '.') {
-    return Status(Code::kDataLoss, "\"" + file.name + "\" is not the name of a shard");
-  }
-  if (file.crcs.size() != (file.size + kBlock - 1) / kBlock) {
-    return Status(Code::kDataLoss, file.name + " has " + std::to_string(file.size) +
-                                       " bytes but CRCs of " + std::to_string(file.crcs.size()) +
-                                       " MiB");
-  }
-  return {};
-}
-
-json TensorJson(const ManifestTensor& tensor) {
-  json boxes = json::array();
-  for (const ManifestBox& box : tensor.boxes) {
-    boxes.push_back(
-        {{"file", box.file}, {"begin", box.begin}, {"offset", box.offset}, {"shape", box.shape}});
-  }
-  return {{"name", tensor.name},
-          {"dtype", tensor.dtype},
-          {"shape", tensor.shape},
-          {"boxes", std::move(boxes)}};
-}
-
-ManifestTensor ParseTensor(const json& object, JsonFields& all) {
-  JsonFields fields(object);
-  ManifestTensor tensor{
-      .name = fields.Text("name"), .dtype = fields.Text("dtype"), .shape = fields.Numbers("shape")};
-  for (const json& item : fields.List("boxes")) {
-    JsonFields box(item);
-    tensor.boxes.push_back({.file = box.Small("file"),
-                            .begin = box.Number("begin"),
-                            .offset = box.Numbers("offset"),
-                            .shape = box.Numbers("shape")});
-    fields.Take(box.status());
-  }
-  all.Take(fields.status());
-  return tensor;
+Status CheckFileName(std::string_view name) {
+  const bool plain =
+      !name.empty() && name.size() <= 255 && name[0] != '.' &&
+      std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 127 && c != '/'; });
+  return plain ? Status() : Bad("\"" + std::string(name) + "\" is no file's name");
 }
 
 }  // namespace
 
-StagedTensor BoxOf(const ManifestTensor& tensor, const ManifestBox& box) {
-  return {.name = tensor.name,
-          .dtype = tensor.dtype,
-          .global_shape = tensor.shape,
-          .offset = box.offset,
-          .shape = box.shape};
-}
-
-Status CheckJsonObject(const std::string& text, const std::string& what) {
-  if (text.empty() || json::parse(text, nullptr, /*allow_exceptions=*/false).is_object()) return {};
-  return Status(Code::kInvalid, what + " must be a JSON object, or empty");
-}
-
-Result<Manifest> BuildManifest(const std::string& run, const SaveId& save, std::uint32_t nodes,
-                               std::vector<ShardReport> reports) {
-  RETURN_IF_ERROR(CheckReports(save, nodes, reports));
-  std::sort(reports.begin(), reports.end(),
-            [](const ShardReport& a, const ShardReport& b) { return a.node < b.node; });
-  Manifest manifest{.run = run, .save = save};
-  std::map<std::string, std::size_t> known;
-  for (const ShardReport& report : reports) {
-    for (std::size_t i = 0; i < report.tensors.size(); ++i) {
-      const StagedTensor& box = report.tensors[i];
-      const auto [at, fresh] = known.emplace(box.name, manifest.tensors.size());
-      if (fresh) {
-        manifest.tensors.push_back(
-            {.name = box.name, .dtype = box.dtype, .shape = box.global_shape});
-      }
-      ManifestTensor& tensor = manifest.tensors[at->second];
-      if (tensor.dtype != box.dtype || tensor.shape != box.global_shape) {
-        return CheckTiling(std::vector{BoxOf(tensor, tensor.boxes.front()), box});
-      }
-      tensor.boxes.push_back({.file = report.node,
-                              .begin = report.begins[i],
-                              .offset = box.offset,
-                              .shape = box.shape});
-    }
-    manifest.files.push_back({.name = report.file, .size = report.size, .crcs = report.crcs});
-  }
-  RETURN_IF_ERROR(CheckManifest(manifest));
+Result<Manifest> Manifest::Parse(std::span<const std::byte> bytes,
+                                 std::shared_ptr<const void> owner) {
+  CHECK(reinterpret_cast<std::uintptr_t>(bytes.data()) % 8 == 0);
+  Manifest manifest;
+  manifest.bytes_ = bytes;
+  manifest.owner_ = std::move(owner);
+  RETURN_IF_ERROR(manifest.ReadSections());
+  RETURN_IF_ERROR(manifest.CheckRows());
+  RETURN_IF_ERROR(manifest.CheckTensorRows());
   return manifest;
 }
 
-Status CheckManifest(const Manifest& manifest) {
-  for (const ManifestFile& file : manifest.files) RETURN_IF_ERROR(CheckFile(file));
-  for (const ManifestTensor& tensor : manifest.tensors) {
-    if (tensor.boxes.empty()) {
-      return Status(Code::kInvalid, "tensor \"" + tensor.name + "\": no shard holds any of it");
+Result<Manifest> Manifest::Parse(std::string_view bytes) {
+  const auto copy = std::make_shared<std::vector<std::uint64_t>>(bytes.size() / 8 + 1);
+  std::memcpy(copy->data(), bytes.data(), bytes.size());
+  return Parse(std::as_bytes(std::span(*copy)).first(bytes.size()), copy);
+}
+
+Status Manifest::ReadSections() {
+  Header header;
+  if (bytes_.size() >= 1 && std::to_integer<char>(bytes_[0]) == '{') {
+    return Status(Code::kUnimplemented,
+                  "the manifest is JSON, of the first format; this muster reads format " +
+                      std::to_string(kFormatMajor) + ": load it with the muster that wrote it");
+  }
+  if (bytes_.size() < sizeof header) return Status(Code::kDataLoss, "the manifest is cut");
+  std::memcpy(&header, bytes_.data(), sizeof header);
+  if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) {
+    return Status(Code::kDataLoss, "this is no manifest of muster");
+  }
+  RETURN_IF_ERROR(CheckMajor(header.major));
+  if (header.bytes != bytes_.size()) return Status(Code::kDataLoss, "the manifest is cut");
+  if (header.block_bytes != kBlock) return Bad("its blocks are not one MiB");
+  if (header.sections > kSectionsMax ||
+      sizeof header + header.sections * sizeof(Section) > bytes_.size()) {
+    return Bad("its table of sections is too long");
+  }
+  RETURN_IF_ERROR(Take(Kind::kTexts, &texts_));
+  RETURN_IF_ERROR(Take(Kind::kMembers, &members_));
+  RETURN_IF_ERROR(Take(Kind::kFiles, &files_));
+  RETURN_IF_ERROR(Take(Kind::kCrcs, &crcs_));
+  RETURN_IF_ERROR(Take(Kind::kTensors, &tensors_));
+  RETURN_IF_ERROR(Take(Kind::kExtents, &extents_));
+  return Take(Kind::kBoxes, &boxes_);
+}
+
+template <typename Row>
+Status Manifest::Take(Kind kind, std::span<const Row>* into) const {
+  const auto* header = reinterpret_cast<const Header*>(bytes_.data());
+  const auto* sections = reinterpret_cast<const Section*>(bytes_.data() + sizeof *header);
+  bool found = false;
+  for (const Section& one : std::span(sections, header->sections)) {
+    if (one.kind != static_cast<std::uint32_t>(kind)) continue;
+    if (found || one.begin % 8 != 0 || one.begin > bytes_.size() ||
+        one.bytes > bytes_.size() - one.begin || one.bytes % sizeof(Row) != 0) {
+      return Bad("section " + std::to_string(one.kind) + " is twice there, or out of place");
     }
-    std::vector<StagedTensor> boxes;
-    for (const ManifestBox& box : tensor.boxes) boxes.push_back(BoxOf(tensor, box));
-    RETURN_IF_ERROR(CheckTiling(boxes));
-    for (std::size_t i = 0; i < boxes.size(); ++i) {
-      const ManifestBox& box = tensor.boxes[i];
-      const std::uint64_t bytes = BoxBytes(boxes[i]);
-      if (box.file < manifest.files.size() && bytes <= manifest.files[box.file].size &&
-          box.begin <= manifest.files[box.file].size - bytes) {
-        continue;
-      }
-      return Status(Code::kDataLoss, "tensor \"" + tensor.name + "\" lies outside of its file");
+    found = true;
+    *into = {reinterpret_cast<const Row*>(bytes_.data() + one.begin), one.bytes / sizeof(Row)};
+  }
+  if (found) return {};
+  return Bad("section " + std::to_string(static_cast<std::uint32_t>(kind)) + " is missing");
+}
+
+Status Manifest::CheckRows() const {
+  for (const MemberRow& row : members_) {
+    if (!IsText(row.key, row.key_bytes) || !IsText(row.value, row.value_bytes)) {
+      return Bad("a member lies outside of the texts");
     }
+  }
+  std::uint64_t crcs = 0;
+  for (const FileRow& row : files_) {
+    if (!IsText(row.name, row.name_bytes)) return Bad("a file's name lies outside of the texts");
+    RETURN_IF_ERROR(CheckFileName(Text(row.name, row.name_bytes)));
+    if (row.first_crc != crcs || BlocksOf(row.size) > crcs_.size() - crcs) {
+      return Bad("the CRCs of " + std::string(Text(row.name, row.name_bytes)) + " are not its MiB");
+    }
+    crcs += BlocksOf(row.size);
+  }
+  if (crcs != crcs_.size()) return Bad("it has CRCs of no file");
+  for (const BoxRow& row : boxes_) {
+    if (row.file >= files_.size()) return Bad("a box lies in no file");
   }
   return {};
 }
 
-std::string FormatManifest(const Manifest& manifest) {
-  json files = json::array();
-  for (const ManifestFile& file : manifest.files) {
-    files.push_back({{"name", file.name}, {"size", file.size}, {"crc32c", FormatCrcs(file.crcs)}});
+Status Manifest::CheckTensorRows() const {
+  std::uint64_t extents = 0;
+  std::uint64_t boxes = 0;
+  std::string_view last;
+  for (const TensorRow& row : tensors_) {
+    if (!IsText(row.name, row.name_bytes)) return Bad("a tensor's name lies outside of the texts");
+    const std::string_view name = Text(row.name, row.name_bytes);
+    const auto bad = [&](const char* what) {
+      return Bad("tensor \"" + std::string(name) + "\" " + what);
+    };
+    if (name <= last) return bad("is not in the order of names, or has none");
+    last = name;
+    if (DtypeName(row.dtype).empty()) return bad("has a dtype that this muster does not know");
+    if (row.rank > kRankMax) return bad("has too many dimensions");
+    if (row.first_box != boxes || row.boxes > boxes_.size() - boxes) return bad("has no boxes");
+    boxes += row.boxes;
+    const std::uint64_t due = row.rank * (1 + 2 * row.boxes);
+    if (row.first_extent != extents || due > extents_.size() - extents) return bad("has no shape");
+    extents += due;
   }
-  json tensors = json::array();
-  for (const ManifestTensor& tensor : manifest.tensors) tensors.push_back(TensorJson(tensor));
-  const json object = {{"format", "muster"},
-                       {"major", kFormatMajor},
-                       {"minor", kFormatMinor},
-                       {"run", manifest.run},
-                       {"generation", manifest.save.generation},
-                       {"step", manifest.save.step},
-                       {"nonce", NonceText(manifest.save.nonce)},
-                       {"block_bytes", kBlock},
-                       {"host_state", manifest.host_state},
-                       {"topology", manifest.topology},
-                       {"files", std::move(files)},
-                       {"tensors", std::move(tensors)}};
-  return object.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  if (boxes != boxes_.size() || extents != extents_.size()) return Bad("it has boxes of no tensor");
+  return {};
 }
 
-Result<Manifest> ParseManifest(const std::string& text) {
-  const json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (object.is_discarded()) return Status(Code::kDataLoss, "the manifest is not JSON");
-  JsonFields fields(object);
-  fields.CheckFormat();
-  if (fields.Number("block_bytes") != kBlock) fields.Fail("\"block_bytes\" is not one MiB");
-  const auto nonce = ParseNonce(fields.Text("nonce"));
-  if (!nonce.has_value()) fields.Fail("\"nonce\" is not 16 hexadecimal digits");
-  Manifest manifest{.run = fields.Text("run"),
-                    .save = {.generation = fields.Number("generation"),
-                             .step = fields.Number("step"),
-                             .nonce = nonce.value_or(0)},
-                    .host_state = fields.Text("host_state"),
-                    .topology = fields.Text("topology")};
-  for (const json& item : fields.List("files")) {
-    JsonFields file(item);
-    manifest.files.push_back({.name = file.Text("name"),
-                              .size = file.Number("size"),
-                              .crcs = ParseCrcs(file, "crc32c")});
-    fields.Take(file.status());
+SaveId Manifest::save() const {
+  const auto* header = reinterpret_cast<const Header*>(bytes_.data());
+  return {.generation = header->generation, .step = header->step, .nonce = header->nonce};
+}
+
+std::pair<std::string_view, std::string_view> Manifest::member(std::size_t i) const {
+  const MemberRow& row = members_[i];
+  return {Text(row.key, row.key_bytes), Text(row.value, row.value_bytes)};
+}
+
+std::string_view Manifest::Member(std::string_view key) const {
+  for (std::size_t i = 0; i < members_.size(); ++i) {
+    if (member(i).first == key) return member(i).second;
   }
-  for (const json& item : fields.List("tensors")) {
-    manifest.tensors.push_back(ParseTensor(item, fields));
+  return {};
+}
+
+ManifestFile Manifest::file(std::size_t i) const {
+  const FileRow& row = files_[i];
+  return {.name = Text(row.name, row.name_bytes),
+          .size = row.size,
+          .crcs = crcs_.subspan(row.first_crc, BlocksOf(row.size)),
+          .first_block = row.first_crc};
+}
+
+ManifestTensor Manifest::tensor(std::size_t i) const {
+  ManifestTensor tensor;
+  tensor.row_ = &tensors_[i];
+  tensor.name_ = Text(tensor.row_->name, tensor.row_->name_bytes);
+  tensor.extents_ = extents_.data() + tensor.row_->first_extent;
+  tensor.boxes_ = boxes_.data() + tensor.row_->first_box;
+  return tensor;
+}
+
+std::optional<std::size_t> Manifest::Find(std::string_view name) const {
+  std::size_t low = 0;
+  std::size_t high = tensors_.size();
+  while (low < high) {
+    const std::size_t middle = low + (high - low) / 2;
+    if (Text(tensors_[middle].name, tensors_[middle].name_bytes) < name) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
   }
-  if (!fields.status().ok()) return fields.status();
-  return manifest;
+  if (low == tensors_.size() || tensor(low).name() != name) return std::nullopt;
+  return low;
+}
+
+Status CheckTensor(const Manifest& manifest, std::size_t index) {
+  const ManifestTensor tensor = manifest.tensor(index);
+  RETURN_IF_ERROR(CheckTensor(tensor.name(), tensor.dtype(), tensor.shape()));
+  const auto wrong = [&](const std::string& what) {
+    return Status(Code::kInvalid, "tensor \"" + std::string(tensor.name()) + "\": " + what);
+  };
+  if (tensor.boxes() == 0) return wrong("no shard holds any of it");
+  const std::uint64_t item = tensor.item_bytes();
+  std::vector<Region> regions;
+  regions.reserve(tensor.boxes());
+  for (std::uint64_t i = 0; i < tensor.boxes(); ++i) {
+    const ManifestBox box = tensor.box(i);
+    if (!Inside(box.region, tensor.shape())) {
+      return wrong(RegionText(box.region) + " reaches outside of the global shape " +
+                   ShapeText(tensor.shape()));
+    }
+    const ManifestFile file = manifest.file(box.file);
+    const std::uint64_t bytes = Volume(box.region.shape) * item;
+    if (bytes > file.size || box.begin > file.size - bytes) {
+      return Status(Code::kDataLoss, "tensor \"" + std::string(tensor.name()) +
+                                         "\" lies outside of its file " + std::string(file.name));
+    }
+    regions.push_back(box.region);
+  }
+  Status cover = CheckCover(tensor.shape(), regions);
+  return cover.ok() ? cover : wrong(cover.message());
+}
+
+Status CheckManifest(const Manifest& manifest) {
+  for (std::size_t i = 0; i < manifest.tensors(); ++i) RETURN_IF_ERROR(CheckTensor(manifest, i));
+  return {};
+}
+
+Status CheckJsonObject(const std::string& text, const std::string& what) {
+  if (text.empty() ||
+      nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false).is_object()) {
+    return {};
+  }
+  return Status(Code::kInvalid, what + " must be a JSON object, or empty");
 }
 
 }  // namespace muster::checkpoint

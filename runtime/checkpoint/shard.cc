@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "runtime/checkpoint/crc32c.h"
+#include "runtime/base/check.h"
 #include "runtime/checkpoint/safetensors.h"
 
 namespace muster::checkpoint {
@@ -79,13 +79,6 @@ Result<std::vector<std::uint32_t>> WriteFile(Store& store, const std::string& pa
   return writer.TakeCrcs();
 }
 
-// Some MiB of a file: [first, last).
-struct Blocks {
-  const std::string& path;
-  const ManifestFile& file;
-  std::size_t first = 0, last = 0;
-};
-
 Status CheckBlock(std::span<const std::byte> block, std::size_t due, std::uint32_t crc_due) {
   if (block.size() < due) return Status(Code::kDataLoss, "the file ends too early");
   const std::uint32_t crc = Crc32c(block);
@@ -93,49 +86,48 @@ Status CheckBlock(std::span<const std::byte> block, std::size_t due, std::uint32
   return Status(Code::kDataLoss, "CRC-32C is " + CrcText(crc) + ", should be " + CrcText(crc_due));
 }
 
-// `good` gets the blocks that hold; `bad` says whether to go on after one that does not.
-void WalkBlocks(Store& store, const Blocks& blocks, const ShardSink& good,
+// `good` gets the blocks that hold; `bad` says whether to go on after one that does not.  A slice
+// is read into `into`, or, when that is empty, into memory that the next one reuses.
+void WalkBlocks(Store& store, const Blocks& blocks, std::span<std::byte> into,
+                const ShardSink& good,
                 const std::function<bool(std::uint64_t mib, Status what)>& bad) {
-  std::vector<std::byte> slice;
-  for (std::size_t mib = blocks.first; mib < blocks.last;) {
-    const std::uint64_t begin = mib * kBlock;
-    const std::size_t count = std::min(blocks.last - mib, kSlice / kBlock);
-    slice.resize(std::min<std::uint64_t>(count * kBlock, blocks.file.size - begin));
-    const auto read = store.Read(blocks.path, begin, slice);
+  std::vector<std::byte> own;
+  const std::uint64_t all = blocks.bytes();
+  for (std::uint64_t at = 0; at < all; at += kSlice) {
+    const std::uint64_t length = std::min<std::uint64_t>(kSlice, all - at);
+    if (into.empty()) own.resize(length);
+    const std::span<std::byte> slice = into.empty() ? own : into.subspan(at, length);
+    const auto read = store.Read(blocks.path, blocks.begin() + at, slice);
     if (!read.ok()) {
-      if (!bad(mib, read.status())) return;
-      mib += count;
+      if (!bad(blocks.first + at / kBlock, read.status())) return;
       continue;
     }
-    for (std::size_t from = 0; from < slice.size(); from += kBlock, ++mib) {
+    for (std::size_t from = 0; from < slice.size(); from += kBlock) {
+      const std::size_t index = (at + from) / kBlock;
       const std::size_t due = std::min(kBlock, slice.size() - from);
       const std::size_t there = from < *read ? std::min(due, *read - from) : 0;
       const auto block = std::span<const std::byte>(slice).subspan(from, there);
-      Status held = CheckBlock(block, due, blocks.file.crcs[mib]);
+      Status held = CheckBlock(block, due, blocks.crcs[index]);
       if (held.ok()) {
-        good(begin + from, block);
-      } else if (!bad(mib, std::move(held))) {
+        good(blocks.begin() + at + from, block);
+      } else if (!bad(blocks.first + index, std::move(held))) {
         return;
       }
     }
   }
 }
 
-Status CheckSize(Store& store, const std::string& path, const ManifestFile& file) {
-  const auto size = store.Size(path);
-  if (!size.ok()) return size.status();
-  if (*size == file.size) return {};
-  return Status(Code::kDataLoss, path + " has " + std::to_string(*size) + " bytes, should have " +
-                                     std::to_string(file.size));
-}
-
-Status ReadBlocks(Store& store, const Blocks& blocks, const ShardSink& sink) {
+Status Walk(Store& store, const Blocks& blocks, std::span<std::byte> into, const ShardSink& sink) {
   Status status;
-  WalkBlocks(store, blocks, sink, [&](std::uint64_t mib, Status what) {
+  WalkBlocks(store, blocks, into, sink, [&](std::uint64_t mib, Status what) {
     status = std::move(what).While(blocks.path + ": MiB " + std::to_string(mib));
     return false;
   });
   return status;
+}
+
+std::string PathOf(const std::string& folder, const ManifestFile& file) {
+  return folder + "/" + std::string(file.name);
 }
 
 }  // namespace
@@ -183,15 +175,33 @@ Result<ShardReport> WriteShard(Store& store, const ShardPlace& place,
                      .begins = layout->begins};
 }
 
-Status ReadShard(Store& store, const std::string& folder, const ManifestFile& file,
-                 const ShardSink& sink) {
-  const std::string path = folder + "/" + file.name;
-  RETURN_IF_ERROR(CheckSize(store, path, file));
-  return ReadBlocks(store, {path, file, 0, file.crcs.size()}, sink);
+Blocks BlocksOf(const std::string& folder, const ManifestFile& file, std::uint64_t first,
+                std::uint64_t count) {
+  return {.path = PathOf(folder, file),
+          .file_size = file.size,
+          .first = first,
+          .crcs = file.crcs.subspan(first, count)};
+}
+
+Status ReadBlocks(Store& store, const Blocks& blocks, const ShardSink& sink) {
+  return Walk(store, blocks, {}, sink);
+}
+
+Status ReadBlocksInto(Store& store, const Blocks& blocks, std::span<std::byte> into) {
+  CHECK(into.size() == blocks.bytes());
+  return Walk(store, blocks, into, [](auto, auto) {});
+}
+
+Status CheckSize(Store& store, const std::string& path, std::uint64_t due) {
+  const auto size = store.Size(path);
+  if (!size.ok()) return size.status();
+  if (*size == due) return {};
+  return Status(Code::kDataLoss, path + " has " + std::to_string(*size) + " bytes, should have " +
+                                     std::to_string(due));
 }
 
 std::vector<Damage> FindDamage(Store& store, const std::string& folder, const ManifestFile& file) {
-  const std::string path = folder + "/" + file.name;
+  const std::string path = PathOf(folder, file);
   std::vector<Damage> damage;
   if (const auto size = store.Size(path); !size.ok()) {
     damage.push_back({.path = path, .what = size.status().message()});
@@ -203,7 +213,7 @@ std::vector<Damage> FindDamage(Store& store, const std::string& folder, const Ma
                               std::to_string(file.size)});
   }
   WalkBlocks(
-      store, {path, file, 0, file.crcs.size()}, [](auto, auto) {},
+      store, BlocksOf(folder, file, 0, file.crcs.size()), {}, [](auto, auto) {},
       [&](std::uint64_t mib, const Status& what) {
         damage.push_back({.path = path, .mib = mib, .what = what.message()});
         return true;
@@ -212,12 +222,11 @@ std::vector<Damage> FindDamage(Store& store, const std::string& folder, const Ma
 }
 
 Status ProbeShard(Store& store, const std::string& folder, const ManifestFile& file) {
-  const std::string path = folder + "/" + file.name;
-  RETURN_IF_ERROR(CheckSize(store, path, file));
+  RETURN_IF_ERROR(CheckSize(store, PathOf(folder, file), file.size));
   const std::size_t blocks = file.crcs.size();
   const ShardSink drop = [](auto, auto) {};
-  if (blocks > 0) RETURN_IF_ERROR(ReadBlocks(store, {path, file, 0, 1}, drop));
-  if (blocks > 1) RETURN_IF_ERROR(ReadBlocks(store, {path, file, blocks - 1, blocks}, drop));
+  if (blocks > 0) RETURN_IF_ERROR(ReadBlocks(store, BlocksOf(folder, file, 0, 1), drop));
+  if (blocks > 1) RETURN_IF_ERROR(ReadBlocks(store, BlocksOf(folder, file, blocks - 1, 1), drop));
   return {};
 }
 

@@ -1,10 +1,11 @@
 // One writer's part of a save: a safetensors file, its CRCs, and the report about it.
 //
 // The file is whole, durable and closed when WriteShard returns, and gone (or rubbish that no
-// commit names) when it fails.  ReadShard trusts nothing: no byte is handed on before the CRC of
+// commit names) when it fails.  Reading trusts nothing: no byte is handed on before the CRC of
 // its MiB held.  One thread at a time.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "runtime/base/result.h"
+#include "runtime/checkpoint/crc32c.h"
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/checkpoint/store.h"
 
@@ -30,12 +32,29 @@ Result<ShardReport> WriteShard(Store& store, const ShardPlace& place,
                                std::span<const StagedTensor> tensors,
                                std::span<const std::byte> bytes);
 
+// Some MiB of a file.  Whoever has the manifest fills it in; nothing else is needed to read them.
+struct Blocks {
+  std::string path;  // In the store.
+  std::uint64_t file_size = 0;
+  std::uint64_t first = 0;              // The first MiB.
+  std::span<const std::uint32_t> crcs;  // Of each of them.
+  std::uint64_t begin() const { return first * kBlock; }
+  std::uint64_t bytes() const {
+    return begin() > file_size ? 0 : std::min(crcs.size() * kBlock, file_size - begin());
+  }
+};
+Blocks BlocksOf(const std::string& folder, const ManifestFile& file, std::uint64_t first,
+                std::uint64_t count);
+
 // Bytes whose CRC held, at their place in the file, in order.
 using ShardSink = std::function<void(std::uint64_t begin, std::span<const std::byte> bytes)>;
 
 // The first damage, with file and MiB: kDataLoss.
-Status ReadShard(Store& store, const std::string& folder, const ManifestFile& file,
-                 const ShardSink& sink);
+Status ReadBlocks(Store& store, const Blocks& blocks, const ShardSink& sink);
+// Straight into memory of blocks.bytes().
+Status ReadBlocksInto(Store& store, const Blocks& blocks, std::span<std::byte> into);
+// That the file is as long as it should be.
+Status CheckSize(Store& store, const std::string& path, std::uint64_t size);
 
 struct Damage {
   std::string path;

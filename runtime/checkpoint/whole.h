@@ -30,6 +30,7 @@ struct WholeCheckpoint {
   std::span<const link::StagedTensor> tensors;
   std::span<const std::byte> bytes;
   std::string host_state;  // JSON object, or empty.
+  std::string metadata;    // As well; the user's.
 };
 
 // Writes, commits, and then lets go of all but the newest `keep` commits.  ok: it is committed,
@@ -41,14 +42,16 @@ Status SaveWhole(Store& store, const std::string& run, const SaveId& save,
 struct LoadedCheckpoint {
   std::uint64_t generation = 0;
   std::uint64_t step = 0;
-  std::vector<link::StagedTensor> tensors;  // Whole ones, whatever wrote them.
+  std::vector<link::StagedTensor> tensors;  // Whole ones, whatever wrote them, by name.
   std::vector<std::byte> bytes;
-  std::string host_state;
+  std::string host_state, metadata;
   std::vector<std::string> notes;  // For people: commit records that were torn and passed over.
 };
 
 // nullopt: the run has no commit yet.  Every byte was checked against its CRC.  Never older than
 // the newest commit whose record is whole: damage below that is an error that names the place.
-Result<std::optional<LoadedCheckpoint>> LoadNewest(Store& store, const std::string& run);
+// `patterns`: only the tensors whose names match one of them (* and ? as in a shell).
+Result<std::optional<LoadedCheckpoint>> LoadNewest(Store& store, const std::string& run,
+                                                   std::span<const std::string> patterns = {});
 
 }  // namespace muster::checkpoint

@@ -270,6 +270,7 @@ Result<std::size_t> FaultyStore::Read(const std::string& path, std::uint64_t off
     const std::string& bytes = (*file)->bytes;
     n = offset >= bytes.size() ? 0 : std::min<std::size_t>(into.size(), bytes.size() - offset);
     if (n > 0) std::memcpy(into.data(), bytes.data() + offset, n);
+    bytes_read_ += n;
     return Status();
   });
   if (!read.ok()) return read;

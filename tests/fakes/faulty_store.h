@@ -50,6 +50,7 @@ class FaultyStore final : public Store {
   bool died() const { return dead_; }
   // How often each kind of call ran into what was planned, such as {"link", 3}.
   const std::map<std::string, std::size_t>& struck() const { return struck_; }
+  std::uint64_t bytes_read() const { return bytes_read_; }
   std::vector<std::string> Files() const;  // Paths, sorted.
   std::string& Bytes(const std::string& path);
 
@@ -99,6 +100,7 @@ class FaultyStore final : public Store {
 
   NodePtr root_ = std::make_shared<Node>();
   std::vector<std::string> kinds_;
+  std::uint64_t bytes_read_ = 0;
   bool dead_ = false;
   bool others_turn_ = false;
   std::optional<Plan> plan_;

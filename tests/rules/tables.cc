@@ -238,7 +238,7 @@ const std::vector<Ban>& Bans() {
       {"random_device",
        "a seed that is handed in",
        false,
-       {"tests/unit/", "tests/integration/", "tests/bench/"}},
+       {"tests/unit/", "tests/fuzz/", "tests/integration/", "tests/bench/"}},
       {"rand(", "a seeded engine of <random>", false, {}},
       {"srand(", "a seeded engine of <random>", false, {}},
       // Nobody sleeps: wait for the event.

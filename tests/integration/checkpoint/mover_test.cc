@@ -163,6 +163,8 @@ TEST(Mover, CarriesListsThatNoPacketHolds) {
   Expect<Committed>(
       mover.Ask(Commit{.generation = 1, .step = 1, .nonce = 1, .nodes = 1, .reports = {report}}));
   auto answered = mover.Ask(Load{});
+  std::sort(write.tensors.begin(), write.tensors.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
   EXPECT_TRUE(Expect<Loaded>(answered).tensors == write.tensors);
   EXPECT_TRUE(BytesOf(answered.payload.get()) == bytes);
 }

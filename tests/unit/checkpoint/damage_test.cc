@@ -1,6 +1,8 @@
 // Bytes that are not what was written are found and placed, in every kind of file.
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "runtime/checkpoint/crc32c.h"
 #include "tests/fakes/faulty_store.h"
 #include "tests/unit/checkpoint/sample.h"
@@ -38,14 +40,44 @@ void Reseal(std::string& record) {
 }
 
 // Changes step 20's manifest, and its record to agree.
-void ChangeManifest(FaultyStore& store, const std::string& what, const std::string& by) {
-  std::string& text = store.Bytes(DataPath(20, kManifestName));
-  Replace(text, what, by);
+void ChangeManifest(FaultyStore& store, const std::function<void(std::string&)>& change) {
+  std::string& bytes = store.Bytes(DataPath(20, kManifestName));
+  change(bytes);
   auto record = ParseCommit(store.Bytes(CommitPath(20)));
   ASSERT_TRUE(record.ok());
-  record->manifest_bytes = text.size();
-  record->manifest_crc = Crc32c(text);
+  record->manifest_bytes = bytes.size();
+  record->manifest_crc = Crc32c(bytes);
   store.Bytes(CommitPath(20)) = FormatCommit(*record);
+}
+
+manifest_format::Header& HeaderOf(std::string& manifest) {
+  return *reinterpret_cast<manifest_format::Header*>(manifest.data());
+}
+
+manifest_format::Section& SectionOf(std::string& manifest, manifest_format::Kind kind) {
+  auto* sections = reinterpret_cast<manifest_format::Section*>(manifest.data() +
+                                                               sizeof(manifest_format::Header));
+  return sections[static_cast<std::size_t>(kind) - 1];
+}
+
+template <typename Row>
+Row& RowOf(std::string& manifest, manifest_format::Kind kind, std::size_t row) {
+  return reinterpret_cast<Row*>(manifest.data() + SectionOf(manifest, kind).begin)[row];
+}
+
+// A section that no muster knows, in front of all others.
+void AddUnknownSection(std::string& manifest) {
+  constexpr std::size_t kEntry = sizeof(manifest_format::Section);
+  std::string entry(kEntry, '\0');
+  const manifest_format::Section unknown{.kind = 99, .reserved = 7, .begin = 80, .bytes = 3};
+  std::memcpy(entry.data(), &unknown, kEntry);
+  manifest.insert(sizeof(manifest_format::Header), entry);
+  manifest_format::Header& header = HeaderOf(manifest);
+  for (std::uint32_t i = 1; i <= header.sections; ++i) {
+    SectionOf(manifest, static_cast<manifest_format::Kind>(i + 1)).begin += kEntry;
+  }
+  ++header.sections;
+  header.bytes += kEntry;
 }
 
 TEST(Crc32c, IsTheOneOfTheStandards) {
@@ -209,6 +241,25 @@ TEST_F(LargeShard, ATruncatedALongerAndAMissingShardAreErrors) {
   EXPECT_EQ(Verify(store_, kRun, {.generation = 1, .step = 20}).damage.size(), 1U);
 }
 
+// Its CRC holds: what muster reads is right, and what Python reads is not.
+TEST_F(LargeShard, AHeaderThatDisagreesWithTheManifestIsFound) {
+  std::string& file = store_.Bytes(path_);
+  Replace(file, "\"dtype\":\"U8\"", "\"dtype\":\"I8\"");
+  const auto first = std::as_bytes(std::span(file)).first(kBlock);
+  ChangeManifest(store_, [&](std::string& m) {
+    RowOf<std::uint32_t>(m, manifest_format::Kind::kCrcs, 0) = Crc32c(first);
+  });
+  EXPECT_TRUE(Verify(store_, kRun, {.generation = 1, .step = 20}).damage.empty());
+  Replace(file, "\"data_offsets\":[0,", "\"data_offsets\":[1,");
+  ChangeManifest(store_, [&](std::string& m) {
+    RowOf<std::uint32_t>(m, manifest_format::Kind::kCrcs, 0) = Crc32c(first);
+  });
+  const auto damage = Verify(store_, kRun, {.generation = 1, .step = 20}).damage;
+  ASSERT_EQ(damage.size(), 1U);
+  EXPECT_NE(damage[0].what.find("tensor \"large\""), std::string::npos) << damage[0].what;
+  EXPECT_TRUE(LoadNewest(store_, kRun).ok());
+}
+
 TEST_F(LargeShard, AShardThatRotsBeforeTheCommitIsNotCommitted) {
   const std::vector<StagedTensor> tensors = {WholeTensor("large", "U8", {kLarge})};
   const SaveId save{.generation = 1, .step = 30, .nonce = 0xabc};
@@ -224,21 +275,38 @@ TEST_F(LargeShard, AShardThatRotsBeforeTheCommitIsNotCommitted) {
 TEST(Format, ANewerMajorIsRefusedAndAsksForANewerMuster) {
   FaultyStore store;
   Prepare(store);
-  ChangeManifest(store, "\"major\":1", "\"major\":2");
+  ChangeManifest(store, [](std::string& bytes) { ++HeaderOf(bytes).major; });
   const auto loaded = LoadStep(store);
   EXPECT_EQ(loaded.status().code(), Code::kUnimplemented);
   EXPECT_NE(loaded.status().message().find("use a newer one"), std::string::npos);
 
   std::string& record = store.Bytes(CommitPath(20));
-  Replace(record, "\"major\":1", "\"major\":7");
+  Replace(record, "\"major\":2", "\"major\":7");
   Reseal(record);
   EXPECT_EQ(LoadStep(store).status().code(), Code::kUnimplemented) << "and not step 10";
+
+  Replace(record, "\"major\":7", "\"major\":1");
+  Reseal(record);
+  EXPECT_EQ(LoadStep(store).status().code(), Code::kUnimplemented);
+  EXPECT_NE(LoadStep(store).status().message().find("the muster that wrote it"), std::string::npos);
+}
+
+TEST(Format, AManifestOfJsonIsRefusedByName) {
+  FaultyStore store;
+  Prepare(store);
+  ChangeManifest(store, [](std::string& bytes) { bytes = "{\"format\":\"muster\"}"; });
+  EXPECT_EQ(LoadStep(store).status().code(), Code::kUnimplemented);
+  EXPECT_NE(LoadStep(store).status().message().find("JSON, of the first format"),
+            std::string::npos);
 }
 
 TEST(Format, UnknownMembersAndANewerMinorAreIgnored) {
   FaultyStore store;
   Prepare(store);
-  ChangeManifest(store, "\"minor\":0", "\"minor\":9,\"future\":{\"a\":[1,2]}");
+  ChangeManifest(store, [](std::string& bytes) {
+    HeaderOf(bytes).minor = 9;
+    AddUnknownSection(bytes);
+  });
   EXPECT_EQ(*LoadStep(store), 20U);
   std::string& record = store.Bytes(CommitPath(20));
   Replace(record, "\"minor\":0", "\"minor\":9,\"future\":[]");
@@ -247,18 +315,47 @@ TEST(Format, UnknownMembersAndANewerMinorAreIgnored) {
 }
 
 TEST(Format, AManifestThatContradictsItselfIsRefusedWithTheTensorsName) {
-  for (const auto& [what, by] :
-       {std::pair<std::string, std::string>{"\"begin\":4096", "\"begin\":99999"},
-        {"\"offset\":[0,0]", "\"offset\":[1,0]"},
-        {"\"dtype\":\"F16\"", "\"dtype\":\"F17\""},
-        {"\"file\":1", "\"file\":2"}}) {
+  using manifest_format::Kind;
+  const std::function<void(std::string&)> changes[] = {
+      [](std::string& m) { RowOf<manifest_format::BoxRow>(m, Kind::kBoxes, 1).begin = 99999; },
+      [](std::string& m) { ++RowOf<std::uint64_t>(m, Kind::kExtents, 2); },  // An offset of "half".
+      [](std::string& m) { RowOf<manifest_format::TensorRow>(m, Kind::kTensors, 1).dtype = 200; },
+      [](std::string& m) { RowOf<manifest_format::TensorRow>(m, Kind::kTensors, 1).rank = 99; },
+      [](std::string& m) { RowOf<manifest_format::TensorRow>(m, Kind::kTensors, 1).boxes = 99; },
+      [](std::string& m) { ++RowOf<manifest_format::TensorRow>(m, Kind::kTensors, 2).first_box; }};
+  for (const auto& change : changes) {
     FaultyStore store;
     Prepare(store);
-    ChangeManifest(store, what, by);
+    ChangeManifest(store, change);
     const auto loaded = LoadStep(store);
-    ASSERT_FALSE(loaded.ok()) << by;
+    ASSERT_FALSE(loaded.ok());
     EXPECT_NE(loaded.status().message().find("tensor \""), std::string::npos)
         << loaded.status().message();
+  }
+}
+
+TEST(Format, AManifestWhoseTablesLieOutsideIsRefused) {
+  using manifest_format::Kind;
+  const std::function<void(std::string&)> changes[] = {
+      [](std::string& m) { HeaderOf(m).magic[3] = 'x'; },
+      [](std::string& m) { HeaderOf(m).bytes -= 8; },
+      [](std::string& m) { HeaderOf(m).sections = 6; },
+      [](std::string& m) { HeaderOf(m).sections = UINT32_MAX; },
+      [](std::string& m) { HeaderOf(m).block_bytes = 4096; },
+      [](std::string& m) { SectionOf(m, Kind::kTexts).begin += 4; },
+      [](std::string& m) { SectionOf(m, Kind::kBoxes).bytes += 1U << 20U; },
+      [](std::string& m) { SectionOf(m, Kind::kBoxes).begin = UINT64_MAX - 7; },
+      [](std::string& m) { SectionOf(m, Kind::kCrcs).kind = 3; },
+      [](std::string& m) { RowOf<manifest_format::BoxRow>(m, Kind::kBoxes, 0).file = 2; },
+      [](std::string& m) { RowOf<manifest_format::FileRow>(m, Kind::kFiles, 0).name = 1U << 30U; },
+      [](std::string& m) { RowOf<manifest_format::FileRow>(m, Kind::kFiles, 1).size = 1U << 30U; },
+      [](std::string& m) { RowOf<manifest_format::MemberRow>(m, Kind::kMembers, 0).value = ~0ULL; },
+      [](std::string& m) { m.resize(30); }};
+  for (const auto& change : changes) {
+    FaultyStore store;
+    Prepare(store);
+    ChangeManifest(store, change);
+    EXPECT_EQ(LoadStep(store).status().code(), Code::kDataLoss) << &change - changes;
   }
 }
 

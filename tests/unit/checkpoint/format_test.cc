@@ -9,7 +9,8 @@
 
 #include "runtime/checkpoint/box.h"
 #include "runtime/checkpoint/layout.h"
-#include "runtime/checkpoint/manifest.h"
+#include "runtime/checkpoint/manifest_builder.h"
+#include "runtime/checkpoint/manifest_json.h"
 #include "runtime/checkpoint/safetensors.h"
 
 namespace muster::checkpoint {
@@ -286,19 +287,52 @@ TEST(Manifest, NamesTheTensorThatTheShardsDoNotCover) {
   const auto built = BuildManifest(
       "r", {}, 2, {ReportOf(0, 2, {Box({0, 0}, {2, 6})}), ReportOf(1, 2, {Box({2, 0}, {1, 6})})});
   EXPECT_EQ(built.status().code(), Code::kInvalid);
-  EXPECT_NE(built.status().message().find("tensor \"w\": the shards hold 18 of the 24"),
+  EXPECT_NE(built.status().message().find(
+                "tensor \"w\": the shards hold 18 of the 24 elements of the global "
+                "shape [4, 6]; nothing holds the box at [3, 0] of shape [1, 6]"),
             std::string::npos);
 }
 
 TEST(Manifest, ReadsBackAsItWasWritten) {
-  auto manifest = BuildManifest("r", {.generation = 2, .step = 3, .nonce = 4}, 1,
-                                {ReportOf(0, 1, {Box({0, 0}, {4, 6})})});
-  ASSERT_TRUE(manifest.ok());
-  manifest->host_state = "{\"x\": 1.25e-7, \"text\": \"\\u00e4\"}";
-  manifest->topology = "{}";
-  const auto parsed = ParseManifest(FormatManifest(*manifest));
+  const auto built =
+      BuildManifest("r", {.generation = 2, .step = 3, .nonce = 4}, 2,
+                    {ReportOf(1, 2, {Box({2, 0}, {2, 6})}), ReportOf(0, 2, {Box({0, 0}, {2, 6})})},
+                    {.host_state = "{\"x\": 1.25e-7, \"text\": \"\\u00e4\"}", .topology = "{}"});
+  ASSERT_TRUE(built.ok()) << built.status().message();
+  const auto parsed = Manifest::Parse(std::string_view(
+      reinterpret_cast<const char*>(built->bytes().data()), built->bytes().size()));
   ASSERT_TRUE(parsed.ok()) << parsed.status().message();
-  EXPECT_EQ(*parsed, *manifest);
+  EXPECT_EQ(parsed->run(), "r");
+  EXPECT_EQ(parsed->save(), (SaveId{.generation = 2, .step = 3, .nonce = 4}));
+  EXPECT_EQ(parsed->Member(kMemberHostState), "{\"x\": 1.25e-7, \"text\": \"\\u00e4\"}");
+  EXPECT_EQ(parsed->Member("nothing"), "");
+  ASSERT_EQ(parsed->files(), 2U);
+  EXPECT_EQ(parsed->file(1).name, ShardName(1, 2));
+  EXPECT_EQ(parsed->file(1).first_block, 1U);
+  ASSERT_EQ(parsed->tensors(), 1U);
+  const ManifestTensor tensor = parsed->tensor(0);
+  EXPECT_EQ(tensor.name(), "w");
+  EXPECT_EQ(tensor.dtype(), "F32");
+  ASSERT_EQ(tensor.boxes(), 2U);
+  EXPECT_EQ(RegionText(tensor.box(1).region), "box at [2, 0] of shape [2, 6]");
+  EXPECT_EQ(tensor.box(1).begin, 4096U);
+  EXPECT_EQ(tensor.box(1).file, 1U);
+}
+
+TEST(Manifest, HasAJsonViewOfAllThatItSays) {
+  const auto built = BuildManifest(
+      "r", {.generation = 2, .step = 3, .nonce = 4}, 1, {ReportOf(0, 1, {Box({0, 0}, {4, 6})})},
+      {.host_state = "{\"seed\":7}", .metadata = "{\"who\":\"\\\"me\\\"\"}"});
+  ASSERT_TRUE(built.ok());
+  std::string text;
+  WriteManifestJson(*built, "g2-s3", "", [&](std::string_view part) { text += part; });
+  const auto json = nlohmann::json::parse(text);
+  EXPECT_EQ(json["run"], "r");
+  EXPECT_EQ(json["step"], 3);
+  EXPECT_EQ(json["host_state"]["seed"], 7);
+  EXPECT_EQ(json["metadata"]["who"], "\"me\"");
+  EXPECT_EQ(json["files"][0]["crc32c"], "00000001");
+  EXPECT_EQ(json["tensors"][0]["boxes"][0]["shape"], (Shape{4, 6}));
 }
 
 TEST(Manifest, HostStateIsAJsonObject) {

@@ -21,10 +21,11 @@ namespace muster::checkpoint {
 
 inline constexpr char kRun[] = "run";
 
-// Mixed element sizes: the order in a shard file is not the order in memory.
+// By name, as loads have them.  Mixed element sizes: the order in a shard file is not the order in
+// memory.
 inline std::vector<StagedTensor> SampleTensors() {
-  return {WholeTensor("half", "F16", {3, 5}), WholeTensor("weights", "F32", {7, 4}),
-          WholeTensor("count", "I64", {}), WholeTensor("none", "F32", {0, 4})};
+  return {WholeTensor("count", "I64", {}), WholeTensor("half", "F16", {3, 5}),
+          WholeTensor("none", "F32", {0, 4}), WholeTensor("weights", "F32", {7, 4})};
 }
 
 inline std::vector<std::byte> SampleBytes(std::uint64_t step) {
@@ -50,8 +51,8 @@ inline Status SaveStep(Store& store, std::uint64_t generation, std::uint64_t ste
   CommitOrder order{.run = kRun,
                     .save = save,
                     .nodes = nodes,
-                    .host_state = SampleState(step),
-                    .topology = "{\"nodes\":" + std::to_string(nodes) + "}",
+                    .texts = {.host_state = SampleState(step),
+                              .topology = "{\"nodes\":" + std::to_string(nodes) + "}"},
                     .time_ms = again ? 2000 : 1000,
                     .again = again};
   for (std::uint32_t node = 0; node < nodes; ++node) {
