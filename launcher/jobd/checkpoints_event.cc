@@ -248,19 +248,77 @@ void Checkpoints::StoreFailed(const std::string& text) {
 
 // ---- a load -------------------------------------------------------------------------------------
 
+// A run is claimed before anything of it is read.
+template <typename Answer>
+void Checkpoints::WithGeneration(std::uint32_t local_rank, const std::function<void()>& act) {
+  if (!active_ || order_->checkpoint.store.empty()) return services_.Say(local_rank, Answer{});
+  const auto ready = [this, local_rank, act] {
+    // Without a generation nothing will be saved; what is there can be read all the same.
+    if (generation_->error.empty() || !order_->checkpoint.required) return act();
+    Answer answer;
+    answer.error = generation_->error;
+    services_.Say(local_rank, answer);
+  };
+  if (generation_) return ready();
+  waiting_.emplace_back(ready);
+}
+
 void Checkpoints::Load(std::uint32_t local_rank) {
-  if (!active_ || order_->checkpoint.store.empty()) {
-    return services_.Say(local_rank, link::Loaded{});
+  WithGeneration<link::Loaded>(local_rank, [this, local_rank] { AskLoad(local_rank); });
+}
+
+void Checkpoints::Open(std::uint32_t local_rank) {
+  WithGeneration<link::CheckpointOpened>(local_rank, [this, local_rank] { AskOpen(local_rank); });
+}
+
+// Also on a node that has opened nothing itself: another one's leader has, and passed it on.
+void Checkpoints::Read(std::uint32_t local_rank, const link::ReadBlocks& read) {
+  WithGeneration<link::BlocksRead>(local_rank,
+                                   [this, local_rank, read] { AskRead(local_rank, read, 0); });
+}
+
+void Checkpoints::AskOpen(std::uint32_t local_rank, int deaths) {
+  mover_.Ask(mover::OpenNewest{}, [this, life = life_, local_rank, deaths](
+                                      const mover::FromMover& answer, UniqueFd payload) {
+    MaybeSettled();
+    if (life != life_ || !active_) return;
+    if (MayRetry(answer, deaths)) return AskOpen(local_rank, deaths + 1);
+    const auto* opened = std::get_if<mover::CheckpointOpened>(&answer);
+    if (opened == nullptr) {
+      return services_.Say(local_rank, link::CheckpointOpened{.error = TextOf(answer)});
+    }
+    for (const std::string& note : opened->notes) services_.Note(note);
+    services_.Say(local_rank,
+                  link::CheckpointOpened{.found = opened->found, .bytes = opened->bytes},
+                  opened->found ? std::make_shared<UniqueFd>(std::move(payload)) : nullptr);
+  });
+}
+
+void Checkpoints::AskRead(std::uint32_t local_rank, const link::ReadBlocks& read, int deaths) {
+  const auto block = services_.memory().Find(read.memory);
+  if (!block.ok()) {
+    return services_.Say(local_rank, link::BlocksRead{.error = block.status().message()});
   }
-  if (generation_) return AskLoad(local_rank);
-  waiting_.emplace_back([this, local_rank] { AskLoad(local_rank); });
+  mover_.Ask(
+      mover::ReadBlocks{.generation = read.generation,
+                        .step = read.step,
+                        .nonce = read.nonce,
+                        .file = read.file,
+                        .file_size = read.file_size,
+                        .first = read.first,
+                        .crcs = read.crcs},
+      [this, life = life_, local_rank, read, deaths](const mover::FromMover& answer,
+                                                     const UniqueFd&) {
+        MaybeSettled();
+        if (life != life_ || !active_) return;
+        if (MayRetry(answer, deaths)) return AskRead(local_rank, read, deaths + 1);
+        const bool done = std::holds_alternative<mover::BlocksRead>(answer);
+        services_.Say(local_rank, link::BlocksRead{.error = done ? "" : TextOf(answer)});
+      },
+      UniqueFd(fcntl(block->fd, F_DUPFD_CLOEXEC, 0)));
 }
 
 void Checkpoints::AskLoad(std::uint32_t local_rank, int deaths) {
-  // Without a generation nothing will be saved; what is there can be read all the same.
-  if (!generation_->error.empty() && order_->checkpoint.required) {
-    return services_.Say(local_rank, link::Loaded{.error = generation_->error});
-  }
   mover_.Ask(mover::Load{}, [this, life = life_, local_rank, deaths](const mover::FromMover& answer,
                                                                      UniqueFd payload) {
     MaybeSettled();

@@ -43,6 +43,8 @@ class Checkpoints {
 
   void Staged(std::uint32_t local_rank, const link::Staged& part);
   void Load(std::uint32_t local_rank);
+  void Open(std::uint32_t local_rank);
+  void Read(std::uint32_t local_rank, const link::ReadBlocks& read);
   void Hear(std::uint32_t from, const std::string& body);
 
   // Calls `settled` once nothing is being written any more.
@@ -74,6 +76,11 @@ class Checkpoints {
   void Committed(std::uint64_t step, const mover::FromMover& answer);
   void EndSave(std::uint64_t step, const std::string& error);
   void AskLoad(std::uint32_t local_rank, int deaths = 0);
+  void AskOpen(std::uint32_t local_rank, int deaths = 0);
+  void AskRead(std::uint32_t local_rank, const link::ReadBlocks& read, int deaths);
+  // What has to be known before anything is read; calls `act` then, or says why not.
+  template <typename Answer>
+  void WithGeneration(std::uint32_t local_rank, const std::function<void()>& act);
   void TellLoaded(std::uint32_t local_rank, const mover::FromMover& answer, UniqueFd payload);
   void Tell(std::uint32_t host_index, const checkpoint_words::Message& message);
   void TellAll(const checkpoint_words::Message& message);

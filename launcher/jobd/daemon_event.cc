@@ -81,19 +81,25 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
            .connected = [this](std::uint32_t rank) { RankMet(rank); },
            .aborted = [this](const pmix::RankAborted& aborted) { Aborted(aborted); },
            .unused = [this](const std::string& folder) { removal_.Add(folder); }}),
-      services_(base, {.spread = [this](const std::string& key,
-                                        const std::string& value) { SpreadKey(key, value); },
-                       .progress = [this](const JobProgress& news) { agent_.Send(news); },
-                       .mark = [this](Mark mark) { TellMark(mark); },
-                       .staged =
-                           [this](std::uint32_t local_rank, const link::Staged& staged) {
-                             checkpoints_.Staged(local_rank, staged);
-                           },
-                       .load = [this](std::uint32_t local_rank) { checkpoints_.Load(local_rank); },
-                       .reads =
-                           [this](std::uint32_t local_rank, const std::string& memory) {
-                             return checkpoints_.Reads(local_rank, memory);
-                           }}),
+      services_(
+          base,
+          {.spread = [this](const std::string& key,
+                            const std::string& value) { SpreadKey(key, value); },
+           .progress = [this](const JobProgress& news) { agent_.Send(news); },
+           .mark = [this](Mark mark) { TellMark(mark); },
+           .staged = [this](
+                         std::uint32_t local_rank,
+                         const link::Staged& staged) { checkpoints_.Staged(local_rank, staged); },
+           .load = [this](std::uint32_t local_rank) { checkpoints_.Load(local_rank); },
+           .open_checkpoint = [this](std::uint32_t local_rank) { checkpoints_.Open(local_rank); },
+           .read_blocks =
+               [this](std::uint32_t local_rank, const link::ReadBlocks& read) {
+                 checkpoints_.Read(local_rank, read);
+               },
+           .reads =
+               [this](std::uint32_t local_rank, const std::string& memory) {
+                 return checkpoints_.Reads(local_rank, memory);
+               }}),
       checkpoints_(base, services_,
                    {.send =
                         [this](std::uint32_t host, AttemptNumber attempt, const std::string& body) {

@@ -227,6 +227,14 @@ void LinkServices::On(std::uint32_t local_rank, const link::Load&) {
   callbacks_.load(local_rank);
 }
 
+void LinkServices::On(std::uint32_t local_rank, const link::OpenCheckpoint&) {
+  callbacks_.open_checkpoint(local_rank);
+}
+
+void LinkServices::On(std::uint32_t local_rank, const link::ReadBlocks& message) {
+  callbacks_.read_blocks(local_rank, message);
+}
+
 bool LinkServices::AskToStop(std::uint32_t local_rank, std::uint32_t grace_ms) {
   Say(local_rank, link::Stop{.grace_ms = grace_ms});
   return links_.Polls(local_rank);

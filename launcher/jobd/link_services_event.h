@@ -32,7 +32,8 @@ class LinkServices {
     std::function<void(const JobProgress&)> progress;
     std::function<void(Mark)> mark;
     std::function<void(std::uint32_t local_rank, const link::Staged&)> staged;
-    std::function<void(std::uint32_t local_rank)> load;
+    std::function<void(std::uint32_t local_rank)> load, open_checkpoint;
+    std::function<void(std::uint32_t local_rank, const link::ReadBlocks&)> read_blocks;
     // Whether a save still reads it.
     std::function<bool(std::uint32_t local_rank, const std::string& memory)> reads;
   };
@@ -88,6 +89,8 @@ class LinkServices {
   void On(std::uint32_t local_rank, const link::MemoryGet& message);
   void On(std::uint32_t local_rank, const link::Staged& message);
   void On(std::uint32_t local_rank, const link::Load& message);
+  void On(std::uint32_t local_rank, const link::OpenCheckpoint& message);
+  void On(std::uint32_t local_rank, const link::ReadBlocks& message);
   void On(std::uint32_t local_rank, const link::Bye& message);
   void MarkProgress(std::uint32_t local_rank, const link::Progress& message);
   void RefuseKey(const std::string& key);

@@ -26,6 +26,8 @@ FromMover Answer(const Opening& at, const Claim& claim, std::uint64_t nonce, std
 FromMover Answer(const Opening& at, const Write& write, std::span<const std::byte> memory);
 FromMover Answer(const Opening& at, const Commit& commit, std::int64_t now_ms);
 FromMover Answer(const Opening& at, const Load& load, const checkpoint::Allocate& allocate);
+FromMover Answer(const Opening& at, const OpenNewest& open, const checkpoint::Allocate& allocate);
+FromMover Answer(const Opening& at, const ReadBlocks& read, std::span<std::byte> memory);
 
 // After Committed has been sent: lets go of what `commit` makes superfluous.
 Status LetGoAfter(const Opening& at, const Commit& commit);

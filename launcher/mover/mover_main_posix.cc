@@ -125,14 +125,25 @@ class Server {
 
   void On(const mover::Frame& frame, const mover::Write& write) {
     if (!IsOpen(frame)) return;
-    struct stat info {};
-    if (!frame.payload.valid() || fstat(frame.payload.get(), &info) != 0) {
-      return Send(frame, Failed{.code = Code::kInvalid, .text = "mover: a Write without memory"});
-    }
-    const auto memory =
-        Mapping::Of(frame.payload.get(), static_cast<std::uint64_t>(info.st_size), PROT_READ);
+    const auto memory = MapPayload(frame, PROT_READ);
     if (!memory.ok()) return Send(frame, mover::FailedWith(memory.status()));
     Send(frame, mover::Answer(At(), write, memory->bytes()));
+  }
+
+  void On(const mover::Frame& frame, const mover::ReadBlocks& read) {
+    if (!IsOpen(frame)) return;
+    const auto memory = MapPayload(frame, PROT_READ | PROT_WRITE);
+    if (!memory.ok()) return Send(frame, mover::FailedWith(memory.status()));
+    Send(frame, mover::Answer(At(), read, memory->bytes()));
+  }
+
+  void On(const mover::Frame& frame, const mover::OpenNewest& open) {
+    if (!IsOpen(frame)) return;
+    FreshMemory memory;
+    const FromMover answer =
+        mover::Answer(At(), open, [&](std::uint64_t bytes) { return memory.Make(bytes); });
+    const auto* opened = std::get_if<mover::CheckpointOpened>(&answer);
+    Send(frame, answer, opened != nullptr && opened->found ? memory.fd.get() : -1);
   }
 
   void On(const mover::Frame& frame, const mover::Commit& commit) {
@@ -161,6 +172,14 @@ class Server {
     if (store_ != nullptr) return true;
     Send(frame, Failed{.code = Code::kInvalid, .text = "mover: no store is open"});
     return false;
+  }
+
+  static Result<Mapping> MapPayload(const mover::Frame& frame, int protection) {
+    struct stat info {};
+    if (!frame.payload.valid() || fstat(frame.payload.get(), &info) != 0) {
+      return Status(Code::kInvalid, "mover: a request without its memory");
+    }
+    return Mapping::Of(frame.payload.get(), static_cast<std::uint64_t>(info.st_size), protection);
   }
 
   mover::Opening At() const { return {.store = *store_, .run = run_}; }

@@ -141,6 +141,29 @@ struct Load {
   }
 };
 
+// Asks what the newest committed checkpoint of the run holds.  Answered by CheckpointOpened.
+struct OpenCheckpoint {
+  bool unused = false;
+  template <typename A>
+  void Fields(A& a) {
+    a(unused);
+  }
+};
+
+// Asks for some MiB of a file of a save, into the memfd `memory`, from its byte 0.  Answered by
+// BlocksRead when the CRC-32C of each held.
+struct ReadBlocks {
+  std::string memory;
+  std::uint64_t generation = 0, step = 0, nonce = 0;  // The save.
+  std::string file;
+  std::uint64_t file_size = 0, first = 0;
+  std::vector<std::uint32_t> crcs;
+  template <typename A>
+  void Fields(A& a) {
+    a(memory, generation, step, nonce, file, file_size, first, crcs);
+  }
+};
+
 // The rank is about to end by itself, after the last message it will send.
 struct Bye {
   std::int32_t exit_code = 0;
@@ -150,7 +173,8 @@ struct Bye {
   }
 };
 
-using ToJobd = std::variant<Hello, Progress, KvSet, KvGet, MemoryGet, Staged, Load, Bye>;
+using ToJobd = std::variant<Hello, Progress, KvSet, KvGet, MemoryGet, Staged, Load, Bye,
+                            OpenCheckpoint, ReadBlocks>;
 
 // ---- jobd to rank -------------------------------------------------------------------------------
 
@@ -223,6 +247,26 @@ struct Loaded {
   }
 };
 
+// Carries a descriptor (SCM_RIGHTS) when `found`: a memfd with the `bytes` of the manifest
+// (runtime/checkpoint/manifest.h).
+struct CheckpointOpened {
+  bool found = false;
+  std::uint64_t bytes = 0;
+  std::string error;
+  template <typename A>
+  void Fields(A& a) {
+    a(found, bytes, error);
+  }
+};
+
+struct BlocksRead {
+  std::string error;
+  template <typename A>
+  void Fields(A& a) {
+    a(error);
+  }
+};
+
 // A key was not set: the attempt has as many, or as large ones, as it may have.
 struct KvRefused {
   std::string key;
@@ -232,7 +276,8 @@ struct KvRefused {
   }
 };
 
-using ToRank = std::variant<Stop, KvValue, PeerLost, Memory, Saved, Loaded, KvRefused>;
+using ToRank = std::variant<Stop, KvValue, PeerLost, Memory, Saved, Loaded, KvRefused,
+                            CheckpointOpened, BlocksRead>;
 
 // ---- the packet ---------------------------------------------------------------------------------
 

@@ -237,4 +237,25 @@ Result<RankLink::Loaded> RankLink::Load(Duration timeout) {
   return loaded;
 }
 
+Result<std::optional<RankLink::Manifest>> RankLink::OpenCheckpoint(Duration timeout) {
+  const TimePoint deadline = RealClock().Now() + timeout;
+  RETURN_IF_ERROR(Send(link::OpenCheckpoint{}, /*wait=*/true));
+  auto answer = Await<link::CheckpointOpened>(deadline, "opening a checkpoint");
+  if (!answer.ok()) return std::move(answer).status();
+  auto& [opened, fd] = *answer;
+  if (!opened.error.empty()) return Status(Code::kUnavailable, opened.error);
+  if (!opened.found) return std::optional<Manifest>();
+  if (fd.valid()) return std::optional(Manifest{.bytes = opened.bytes, .fd = std::move(fd)});
+  return Status(Code::kInternal, "the job daemon sent a checkpoint without its manifest");
+}
+
+Status RankLink::ReadBlocks(const link::ReadBlocks& request, Duration timeout) {
+  const TimePoint deadline = RealClock().Now() + timeout;
+  RETURN_IF_ERROR(Send(request, /*wait=*/true));
+  const auto answer = Await<link::BlocksRead>(deadline, "reading a checkpoint");
+  if (!answer.ok()) return answer.status();
+  const std::string& error = answer->first.error;
+  return error.empty() ? Status() : Status(Code::kUnavailable, error);
+}
+
 }  // namespace muster

@@ -50,6 +50,14 @@ class RankLink {
   };
   Result<Loaded> Load(Duration timeout);
 
+  // What the newest checkpoint holds: nullopt, or its manifest.
+  struct Manifest {
+    std::uint64_t bytes = 0;
+    UniqueFd fd;
+  };
+  Result<std::optional<Manifest>> OpenCheckpoint(Duration timeout);
+  Status ReadBlocks(const link::ReadBlocks& request, Duration timeout);
+
   // Takes in what has arrived, waiting up to `timeout` for a first message.
   Status Poll(Duration timeout);
   // What Poll and the others took in.

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "runtime/base/link.h"
+#include "runtime/base/mover_load.h"
 #include "runtime/base/result.h"
 #include "runtime/base/wire.h"
 
@@ -105,7 +106,7 @@ struct Quit {
   }
 };
 
-using ToMover = std::variant<Open, Claim, Write, Commit, Load, Quit>;
+using ToMover = std::variant<Open, Claim, Write, Commit, Load, Quit, OpenNewest, ReadBlocks>;
 
 // ---- the mover answers --------------------------------------------------------------------------
 
@@ -165,6 +166,7 @@ struct Failed {
   }
 };
 
-using FromMover = std::variant<Opened, Claimed, Written, Committed, Loaded, Failed>;
+using FromMover =
+    std::variant<Opened, Claimed, Written, Committed, Loaded, Failed, CheckpointOpened, BlocksRead>;
 
 }  // namespace muster::mover

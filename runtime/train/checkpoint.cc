@@ -1,8 +1,6 @@
 #include "runtime/train/checkpoint.h"
 
 #include <algorithm>
-#include <cstring>
-#include <map>
 
 #include "runtime/checkpoint/box.h"
 
@@ -100,44 +98,41 @@ std::vector<CheckpointTensor> CheckpointTensors(const Layout& layout) {
   return all;
 }
 
-Status RestoreTensors(const LoadedCheckpoint& checkpoint, const Layout& layout,
-                      std::span<const ArrayPart> arrays) {
-  std::map<std::string, std::pair<const link::StagedTensor*, std::size_t>> found;
-  std::size_t at = 0;
-  for (const link::StagedTensor& tensor : checkpoint.tensors) {
-    std::size_t bytes = sizeof(float);
-    for (const std::uint64_t extent : tensor.shape) bytes *= extent;
-    found[tensor.name] = {&tensor, at};
-    at += bytes;
+RestoreTargets TargetsOf(const Layout& layout, std::span<const ArrayPart> arrays) {
+  RestoreTargets targets;
+  for (const CheckpointTensor& tensor : CheckpointTensors(layout)) {
+    const ArrayPart& into = arrays[tensor.array];
+    const Range cut = {.begin = std::max(tensor.offset, into.range.begin),
+                       .end = std::min(tensor.offset + tensor.elements, into.range.end)};
+    if (cut.begin >= cut.end) continue;
+    const std::size_t first = targets.boxes.size();
+    CutRun(tensor.tensor, 0, {.begin = cut.begin - tensor.offset, .end = cut.end - tensor.offset},
+           targets.boxes);
+    auto* at = reinterpret_cast<std::byte*>(into.at(cut.begin));
+    for (std::size_t i = first; i < targets.boxes.size(); ++i) {
+      targets.into.push_back(at);
+      at += checkpoint::BoxBytes(targets.boxes[i]);
+    }
   }
-  if (at != checkpoint.bytes.size()) {
-    return Status(Code::kDataLoss, "the checkpoint has " + std::to_string(checkpoint.bytes.size()) +
-                                       " bytes, its tensors say " + std::to_string(at));
-  }
+  return targets;
+}
+
+Status CheckSameModel(const checkpoint::Manifest& manifest, const Layout& layout) {
   const std::vector<CheckpointTensor> wanted = CheckpointTensors(layout);
   for (const CheckpointTensor& want : wanted) {
-    const auto it = found.find(want.tensor.name);
-    if (it == found.end() || *it->second.first != want.tensor) {
-      return Status(
-          Code::kInvalid,
-          "the checkpoint has " +
-              std::string(it == found.end() ? "no tensor " : "another shape or type for ") +
-              want.tensor.name + "; it is of another model");
+    const auto found = manifest.Find(want.tensor.name);
+    if (found && manifest.tensor(*found).dtype() == want.tensor.dtype &&
+        std::ranges::equal(manifest.tensor(*found).shape(), want.tensor.shape)) {
+      continue;
     }
-    const ArrayPart& into = arrays[want.array];
-    const Range cut = {.begin = std::max(want.offset, into.range.begin),
-                       .end = std::min(want.offset + want.elements, into.range.end)};
-    if (cut.begin >= cut.end) continue;
-    std::memcpy(
-        into.at(cut.begin),
-        checkpoint.bytes.data() + it->second.second + (cut.begin - want.offset) * sizeof(float),
-        cut.size() * sizeof(float));
+    return Status(Code::kInvalid,
+                  "the checkpoint has " +
+                      std::string(found ? "another shape or type for " : "no tensor ") +
+                      want.tensor.name + "; it is of another model");
   }
-  if (found.size() != wanted.size()) {
-    return Status(Code::kInvalid, "the checkpoint has " + std::to_string(found.size()) +
-                                      " tensors, this model " + std::to_string(wanted.size()));
-  }
-  return {};
+  if (manifest.tensors() == wanted.size()) return {};
+  return Status(Code::kInvalid, "the checkpoint has " + std::to_string(manifest.tensors()) +
+                                    " tensors, this model " + std::to_string(wanted.size()));
 }
 
 }  // namespace muster

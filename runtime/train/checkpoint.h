@@ -4,13 +4,12 @@
 // part of every tensor that the node keeps; one rank of the node (its leader) speaks to the sink.
 // What all nodes save together has the same tensors either way: any shape goes on from any other.
 //
-//  The tensors' bytes lie one after the other in a staging memory
-// that stays as it is until the sink has said how the save went.
+// The tensors' bytes lie one after the other in a staging memory that stays as it is until the sink
+// has said how the save went.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -19,6 +18,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/link.h"
 #include "runtime/base/result.h"
+#include "runtime/checkpoint/manifest.h"
 #include "runtime/train/layout.h"
 
 namespace muster {
@@ -32,22 +32,18 @@ struct StagedShard {
   std::string host_state;
 };
 
-// A committed checkpoint, whole.
-struct LoadedCheckpoint {
-  std::uint64_t step = 0;
-  std::vector<link::StagedTensor> tensors;
-  std::string host_state;
-  std::span<const std::byte> bytes;
-  std::shared_ptr<const void> owner;  // Of `bytes`.
-};
-
 // One thread, that of the node's leader.
 class CheckpointSink {
  public:
   virtual ~CheckpointSink() = default;
 
-  // The newest committed checkpoint of the run, if there is any.
-  virtual Result<std::optional<LoadedCheckpoint>> Load() = 0;
+  // What the newest committed checkpoint of the run holds, if there is any.
+  virtual Result<std::optional<checkpoint::Manifest>> OpenNewest() = 0;
+  // Some MiB of one of its files, once their CRCs held; as they are until the next call.  Any
+  // node's sink reads what another's has opened.
+  virtual Result<std::span<const std::byte>> Read(const checkpoint::SaveId& save,
+                                                  const checkpoint::ManifestFile& file,
+                                                  std::uint64_t first, std::uint64_t blocks) = 0;
   // Takes the shard; how it went comes from Poll.
   virtual Status Save(const StagedShard& shard) = 0;
   // How earlier saves went, in order.  Waits up to `timeout` if there is nothing to tell.
@@ -82,9 +78,14 @@ CheckpointShard EvenShard(const Layout& layout, std::uint32_t node, std::uint32_
 // Those elements of every array.
 CheckpointShard ShardOfRange(const Layout& layout, Range range);
 
-// Checks that `checkpoint` has exactly the tensors of `layout`, and copies them to the three
-// arrays, as far as those reach.
-Status RestoreTensors(const LoadedCheckpoint& checkpoint, const Layout& layout,
-                      std::span<const ArrayPart> arrays);
+// What the three arrays want of a checkpoint, as far as they reach, and where each box goes.
+struct RestoreTargets {
+  std::vector<link::StagedTensor> boxes;
+  std::vector<std::byte*> into;
+};
+RestoreTargets TargetsOf(const Layout& layout, std::span<const ArrayPart> arrays);
+
+// That the checkpoint has exactly the tensors of `layout`.
+Status CheckSameModel(const checkpoint::Manifest& manifest, const Layout& layout);
 
 }  // namespace muster

@@ -4,6 +4,7 @@
 #include "runtime/base/check.h"
 #include "runtime/comm/pause_posix.h"
 #include "runtime/train/gpu_trainer_cuda.h"
+#include "runtime/train/read_once.h"
 
 namespace muster {
 namespace {
@@ -122,26 +123,29 @@ Status GpuTrainer::Restore() {
 Result<GpuProgress> GpuTrainer::LoadOrStart(std::vector<std::vector<float>>& arrays,
                                             std::string* how) {
   for (auto& array : arrays) array.resize(layout().elements());
-  std::optional<LoadedCheckpoint> loaded;
+  std::optional<checkpoint::Manifest> manifest;
   if (options_.checkpoints) {
-    auto answer = parts_.sink->Load();
-    if (!answer.ok()) return std::move(answer).status().While("loading a checkpoint");
-    loaded = *std::move(answer);
+    auto opened = parts_.sink->OpenNewest();
+    if (!opened.ok()) return std::move(opened).status().While("loading a checkpoint");
+    manifest = *std::move(opened);
   }
   GpuProgress progress{.scale = muster::Begin(options_.loss_scaling)};
-  if (!loaded) {
+  if (!manifest) {
     parts_.model.Initialize(options_.seed, layout(), arrays[0].data());
     *how = "started from seed " + std::to_string(options_.seed);
     return progress;
   }
-  auto host = DecodeHostState(loaded->host_state);
+  auto host = DecodeHostState(std::string(manifest->Member(checkpoint::kMemberHostState)));
   if (!host.ok()) return std::move(host).status();
   RETURN_IF_ERROR(CheckSameRun(host->facts, facts_));
   std::vector<ArrayPart> parts;
   for (auto& array : arrays) {
     parts.push_back({.values = array.data(), .range = {.begin = 0, .end = array.size()}});
   }
-  RETURN_IF_ERROR(RestoreTensors(*loaded, layout(), parts));
+  RETURN_IF_ERROR(CheckSameModel(*manifest, layout()));
+  RestoreTargets targets = TargetsOf(layout(), parts);
+  RETURN_IF_ERROR(ReadAlone(*parts_.sink, *manifest, std::move(targets.boxes), targets.into)
+                      .While("loading a checkpoint"));
   progress.step = host->step;
   progress.loss_ema = host->loss_ema;
   progress.skipped = host->skipped;

@@ -5,15 +5,20 @@
 #include <cerrno>
 
 #include "runtime/base/check.h"
-#include "runtime/checkpoint/box.h"
 #include "runtime/checkpoint/claim.h"
+#include "runtime/checkpoint/load.h"
+#include "runtime/checkpoint/shard.h"
 #include "runtime/checkpoint/store_posix.h"
 #include "runtime/checkpoint/whole.h"
+#include "runtime/train/memory_posix.h"
 
 namespace muster {
 namespace {
 
 constexpr auto kLoadTimeout = std::chrono::minutes(30);
+constexpr auto kMemoryTimeout = std::chrono::seconds(60);
+constexpr char kReadMemory[] = "checkpoint.read";
+constexpr std::uint64_t kReadBytes = std::uint64_t{16} << 20U;  // The most that is read at a time.
 
 std::int64_t WallMs() {
   const auto since_epoch = RealClock().Wall().time_since_epoch();
@@ -33,17 +38,47 @@ Result<std::span<const std::byte>> Map(const UniqueFd& fd, std::size_t bytes,
 
 }  // namespace
 
-Result<std::optional<LoadedCheckpoint>> LinkSink::Load() {
-  auto loaded = link_.Load(kLoadTimeout);
-  if (!loaded.ok()) return std::move(loaded).status();
-  if (!loaded->what.found) return std::optional<LoadedCheckpoint>();
-  LoadedCheckpoint checkpoint{.step = loaded->what.step,
-                              .tensors = std::move(loaded->what.tensors),
-                              .host_state = std::move(loaded->what.host_state)};
-  auto bytes = Map(loaded->fd, checkpoint::TotalBytes(checkpoint.tensors), checkpoint.owner);
-  if (!bytes.ok()) return std::move(bytes).status();
-  checkpoint.bytes = *bytes;
-  return std::optional(std::move(checkpoint));
+LinkSink::~LinkSink() {
+  if (!read_memory_.empty()) munmap(read_memory_.data(), read_memory_.size());
+}
+
+Result<std::optional<checkpoint::Manifest>> LinkSink::OpenNewest() {
+  const auto opened = link_.OpenCheckpoint(kLoadTimeout);
+  if (!opened.ok()) return opened.status();
+  if (!*opened) return std::optional<checkpoint::Manifest>();
+  std::shared_ptr<const void> owner;
+  const auto bytes = Map((*opened)->fd, (*opened)->bytes, owner);
+  if (!bytes.ok()) return bytes.status();
+  auto manifest = checkpoint::Manifest::Parse(*bytes, owner);
+  if (!manifest.ok()) return std::move(manifest).status();
+  return std::optional(*std::move(manifest));
+}
+
+Status LinkSink::GetReadMemory() {
+  if (!read_memory_.empty()) return {};
+  const auto memory = link_.GetMemory(kReadMemory, kReadBytes, kMemoryTimeout);
+  if (!memory.ok()) return memory.status();
+  const auto mapped = MapShared(memory->fd.get(), kReadMemory, kReadBytes);
+  if (mapped.ok()) read_memory_ = *mapped;
+  return mapped.status();
+}
+
+Result<std::span<const std::byte>> LinkSink::Read(const checkpoint::SaveId& save,
+                                                  const checkpoint::ManifestFile& file,
+                                                  std::uint64_t first, std::uint64_t blocks) {
+  RETURN_IF_ERROR(GetReadMemory());
+  const checkpoint::Blocks wanted = checkpoint::BlocksOf("", file, first, blocks);
+  CHECK(wanted.bytes() <= kReadBytes);
+  RETURN_IF_ERROR(link_.ReadBlocks({.memory = kReadMemory,
+                                    .generation = save.generation,
+                                    .step = save.step,
+                                    .nonce = save.nonce,
+                                    .file = std::string(file.name),
+                                    .file_size = file.size,
+                                    .first = first,
+                                    .crcs = {wanted.crcs.begin(), wanted.crcs.end()}},
+                                   kLoadTimeout));
+  return std::span<const std::byte>(read_memory_.first(wanted.bytes()));
 }
 
 Status LinkSink::Save(const StagedShard& shard) {
@@ -80,16 +115,22 @@ Result<std::unique_ptr<CheckpointSink>> DirectSink::OpenToLoad(const std::string
   return std::unique_ptr<CheckpointSink>(new DirectSink(*std::move(store), run, 0));
 }
 
-Result<std::optional<LoadedCheckpoint>> DirectSink::Load() {
-  auto newest = checkpoint::LoadNewest(*store_, run_);
-  if (!newest.ok()) return std::move(newest).status();
-  if (!*newest) return std::optional<LoadedCheckpoint>();
-  const auto kept = std::make_shared<checkpoint::LoadedCheckpoint>(std::move(**newest));
-  return std::optional(LoadedCheckpoint{.step = kept->step,
-                                        .tensors = kept->tensors,
-                                        .host_state = kept->host_state,
-                                        .bytes = kept->bytes,
-                                        .owner = kept});
+Result<std::optional<checkpoint::Manifest>> DirectSink::OpenNewest() {
+  auto opened = checkpoint::OpenNewest(*store_, run_);
+  if (!opened.ok()) return std::move(opened).status();
+  if (!*opened) return std::optional<checkpoint::Manifest>();
+  return std::optional((*opened)->manifest);
+}
+
+Result<std::span<const std::byte>> DirectSink::Read(const checkpoint::SaveId& save,
+                                                    const checkpoint::ManifestFile& file,
+                                                    std::uint64_t first, std::uint64_t blocks) {
+  const checkpoint::Blocks wanted =
+      checkpoint::BlocksOf(checkpoint::FolderOf(run_, save), file, first, blocks);
+  RETURN_IF_ERROR(CheckSize(*store_, wanted.path, wanted.file_size));
+  read_.resize(wanted.bytes());
+  RETURN_IF_ERROR(ReadBlocksInto(*store_, wanted, read_));
+  return std::span<const std::byte>(read_);
 }
 
 Status DirectSink::Save(const StagedShard& shard) {

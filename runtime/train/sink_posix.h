@@ -15,13 +15,22 @@ namespace muster {
 class LinkSink final : public CheckpointSink {
  public:
   explicit LinkSink(RankLink& link) : link_(link) {}
+  ~LinkSink() override;
+  LinkSink(const LinkSink&) = delete;
+  LinkSink& operator=(const LinkSink&) = delete;
 
-  Result<std::optional<LoadedCheckpoint>> Load() override;
+  Result<std::optional<checkpoint::Manifest>> OpenNewest() override;
+  Result<std::span<const std::byte>> Read(const checkpoint::SaveId& save,
+                                          const checkpoint::ManifestFile& file, std::uint64_t first,
+                                          std::uint64_t blocks) override;
   Status Save(const StagedShard& shard) override;
   Result<std::vector<link::Saved>> Poll(Duration timeout) override;
 
  private:
+  Status GetReadMemory();
+
   RankLink& link_;
+  std::span<std::byte> read_memory_;  // The mover reads into it.
 };
 
 // Writes and commits within Save: training waits for the store.  One node's leader saves; those of
@@ -35,7 +44,10 @@ class DirectSink final : public CheckpointSink {
   static Result<std::unique_ptr<CheckpointSink>> OpenToLoad(const std::string& folder,
                                                             const std::string& run);
 
-  Result<std::optional<LoadedCheckpoint>> Load() override;
+  Result<std::optional<checkpoint::Manifest>> OpenNewest() override;
+  Result<std::span<const std::byte>> Read(const checkpoint::SaveId& save,
+                                          const checkpoint::ManifestFile& file, std::uint64_t first,
+                                          std::uint64_t blocks) override;
   Status Save(const StagedShard& shard) override;
   Result<std::vector<link::Saved>> Poll(Duration timeout) override;
 
@@ -47,6 +59,7 @@ class DirectSink final : public CheckpointSink {
   const std::string run_;
   const std::uint64_t generation_;  // 0: only loads.
   std::vector<link::Saved> saved_;
+  std::vector<std::byte> read_;
 };
 
 }  // namespace muster

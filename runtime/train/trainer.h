@@ -32,6 +32,7 @@
 #include "runtime/train/optimizer.h"
 #include "runtime/train/overlap.h"
 #include "runtime/train/precision.h"
+#include "runtime/train/read_once.h"
 #include "runtime/train/reducer.h"
 #include "runtime/train/stager.h"
 #include "runtime/train/train_options.h"
@@ -110,6 +111,7 @@ class Trainer {
   std::uint64_t MemoryFingerprint() const;
   Status RestoreFromMemory(std::uint32_t source, std::uint64_t step);
   Result<std::string> RestoreFromCommitOrStart();
+  Status RestoreFromCommit(ReadOnce& load, const checkpoint::Manifest& manifest);
   // Ok if every rank is and every node stands at the same step; else every rank fails.
   Status AgreeOnStep(const Status& restored);
   Status MakeWorkingCopy();

@@ -256,13 +256,15 @@ Result<std::string> Trainer::RestoreFromCommitOrStart() {
   header.loss_scale = Begin(options_.loss_scaling).scale;
   header.good_steps = 0;
   header.skipped = 0;
-  std::optional<LoadedCheckpoint> loaded;
+  std::optional<checkpoint::Manifest> manifest;
   if (options_.checkpoints) {
-    auto answer = parts_.sink->Load();
-    if (!answer.ok()) return std::move(answer).status().While("loading a checkpoint");
-    loaded = *std::move(answer);
+    ReadOnce load(parts_.group, topology_, *parts_.sink);
+    auto opened = load.Open();
+    if (!opened.ok()) return std::move(opened).status().While("loading a checkpoint");
+    manifest = *std::move(opened);
+    if (manifest) RETURN_IF_ERROR(RestoreFromCommit(load, *manifest));
   }
-  if (!loaded) {
+  if (!manifest) {
     for (const ArrayPart& array : state_.arrays()) {
       std::fill_n(array.values, array.range.size(), 0.0F);
     }
@@ -270,10 +272,17 @@ Result<std::string> Trainer::RestoreFromCommitOrStart() {
     header.Set(StateWord::Kind::kStable, 0);
     return "started from seed " + std::to_string(options_.seed);
   }
-  auto host = DecodeHostState(loaded->host_state);
-  if (!host.ok()) return std::move(host).status();
-  RETURN_IF_ERROR(CheckSameRun(host->facts, facts_));
-  RETURN_IF_ERROR(RestoreTensors(*loaded, layout_, state_.arrays()));
+  return "restored " + OfStep(manifest->save().step) + " from a commit";
+}
+
+Status Trainer::RestoreFromCommit(ReadOnce& load, const checkpoint::Manifest& manifest) {
+  const auto host = DecodeHostState(std::string(manifest.Member(checkpoint::kMemberHostState)));
+  Status ready = host.ok() ? CheckSameRun(host->facts, facts_) : host.status();
+  if (ready.ok()) ready = CheckSameModel(manifest, layout_);
+  RestoreTargets targets = TargetsOf(layout_, state_.arrays());
+  Status filled = load.Fill(manifest, ready, std::move(targets.boxes), targets.into);
+  if (!filled.ok()) return ready.ok() ? std::move(filled).While("loading a checkpoint") : ready;
+  StateHeader& header = state_.header();
   header.loss_ema = host->loss_ema;
   header.skipped = host->skipped;
   if (options_.loss_scaling.dynamic) {
@@ -281,7 +290,7 @@ Result<std::string> Trainer::RestoreFromCommitOrStart() {
     header.good_steps = host->good_steps;
   }
   header.Set(StateWord::Kind::kStable, host->step);
-  return "restored " + OfStep(host->step) + " from a commit";
+  return {};
 }
 
 }  // namespace muster

@@ -16,7 +16,6 @@
 #include <cstring>
 
 #include "runtime/base/check.h"
-#include "runtime/checkpoint/box.h"
 
 namespace muster {
 namespace {
@@ -38,7 +37,10 @@ std::vector<std::byte> BytesOf(int fd, std::size_t size) {
 }  // namespace
 
 FakeJobd::FakeJobd(std::string folder, Shape shape)
-    : folder_(std::move(folder)), shape_(shape), memories_(static_cast<std::size_t>(shape.nodes)) {
+    : folder_(std::move(folder)),
+      shape_(shape),
+      memories_(static_cast<std::size_t>(shape.nodes)),
+      store_(static_cast<std::uint32_t>(shape.nodes)) {
   listener_.Reset(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   const sockaddr_un address = AddressOf(folder_ + "/link");
   unlink(address.sun_path);
@@ -143,8 +145,10 @@ void FakeJobd::On(Rank& rank, const link::ToJobd& message, End& end) {
     GiveMemory(rank, *memory);
   } else if (const auto* staged = std::get_if<link::Staged>(&message)) {
     Keep(rank, *staged);
-  } else if (std::holds_alternative<link::Load>(message)) {
-    GiveNewest(rank);
+  } else if (std::holds_alternative<link::OpenCheckpoint>(message)) {
+    GiveManifest(rank);
+  } else if (const auto* read = std::get_if<link::ReadBlocks>(&message)) {
+    GiveBlocks(rank, *read);
   }
 }
 
@@ -172,48 +176,31 @@ void FakeJobd::Keep(Rank& rank, const link::Staged& staged) {
     return;
   }
   const int fd = memories_[static_cast<std::size_t>(NodeOf(rank))].at(staged.memory).get();
-  const auto bytes = BytesOf(fd, checkpoint::TotalBytes(rank.staged));
-  Checkpoint& checkpoint = pending_[staged.step];
-  std::size_t at = 0;
-  for (const link::StagedTensor& box : rank.staged) {
-    Tensor& tensor = checkpoint.tensors[box.name];
-    if (tensor.bytes.empty()) {
-      tensor.whole = checkpoint::WholeTensor(box.name, box.dtype, box.global_shape);
-      tensor.bytes.resize(checkpoint::BoxBytes(tensor.whole));
-    }
-    const std::size_t size = checkpoint::BoxBytes(box);
-    checkpoint::CopyIntoWhole(box, 0, std::span(bytes).subspan(at, size), tensor.bytes);
-    at += size;
-  }
-  checkpoint.host_state = rank.host_state;
+  store_.Save(static_cast<std::uint32_t>(NodeOf(rank)), staged.step, rank.staged,
+              BytesOf(fd, checkpoint::TotalBytes(rank.staged)), rank.host_state);
   rank.staged.clear();
-  if (++checkpoint.parts == shape_.nodes) commits_[staged.step] = checkpoint;
   Send(rank, link::Saved{.step = staged.step});
 }
 
-void FakeJobd::GiveNewest(Rank& rank) {
-  if (commits_.empty()) {
-    Send(rank, link::Loaded{});
-    return;
-  }
-  const auto& [step, checkpoint] = *commits_.rbegin();
-  const UniqueFd fd(memfd_create("loaded", MFD_CLOEXEC));
-  for (const auto& [name, tensor] : checkpoint.tensors) {
-    CHECK(WriteAll(fd.get(), tensor.bytes.data(), tensor.bytes.size()).ok());
-    // Small parts on purpose: a rank must put them together.
-    Send(rank, link::Loaded{.found = true,
-                            .step = step,
-                            .tensors = {tensor.whole},
-                            .host_state = checkpoint.host_state,
-                            .more = true});
-  }
-  Send(rank, link::Loaded{.found = true, .step = step}, fd.get());
+void FakeJobd::GiveManifest(const Rank& rank) {
+  const auto opened = store_.OpenNewest();
+  CHECK(opened.ok());
+  if (!*opened) return Send(rank, link::CheckpointOpened{});
+  const auto bytes = (*opened)->bytes();
+  const UniqueFd fd(memfd_create("manifest", MFD_CLOEXEC));
+  CHECK(WriteAll(fd.get(), bytes.data(), bytes.size()).ok());
+  Send(rank, link::CheckpointOpened{.found = true, .bytes = bytes.size()}, fd.get());
 }
 
-std::vector<std::uint64_t> FakeJobd::Commits() const {
-  std::vector<std::uint64_t> steps;
-  for (const auto& [step, checkpoint] : commits_) steps.push_back(step);
-  return steps;
+void FakeJobd::GiveBlocks(const Rank& rank, const link::ReadBlocks& read) {
+  const auto bytes =
+      store_.Read({.generation = read.generation, .step = read.step, .nonce = read.nonce},
+                  read.file, read.file_size, read.first, read.crcs);
+  if (!bytes.ok()) return Send(rank, link::BlocksRead{.error = bytes.status().message()});
+  const int fd = memories_[static_cast<std::size_t>(NodeOf(rank))].at(read.memory).get();
+  const ssize_t n = pwrite(fd, bytes->data(), bytes->size(), 0);
+  CHECK(n == static_cast<ssize_t>(bytes->size()));
+  Send(rank, link::BlocksRead{});
 }
 
 void FakeJobd::Act(const Plan& plan, End& end) {

@@ -16,6 +16,7 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/file_posix.h"
 #include "runtime/base/link.h"
+#include "tests/fakes/commit_store.h"
 
 namespace muster {
 
@@ -53,7 +54,7 @@ class FakeJobd {
   void LoseMemory(int node) { memories_[static_cast<std::size_t>(node)].clear(); }
 
   // Steps that are committed: every node staged its part.
-  std::vector<std::uint64_t> Commits() const;
+  std::vector<std::uint64_t> Commits() const { return store_.Steps(); }
   bool refuse_saves = false;  // As a full store does.
 
  private:
@@ -64,22 +65,13 @@ class FakeJobd {
     std::vector<link::StagedTensor> staged;
     std::string host_state;
   };
-  struct Tensor {
-    link::StagedTensor whole;
-    std::vector<std::byte> bytes;
-  };
-  struct Checkpoint {
-    int parts = 0;
-    std::map<std::string, Tensor> tensors;
-    std::string host_state;
-  };
-
   pid_t StartRanks(const std::vector<std::string>& command, const std::string& output);
   void Serve(Rank& rank, End& end);
   void On(Rank& rank, const link::ToJobd& message, End& end);
   void GiveMemory(Rank& rank, const link::MemoryGet& request);
   void Keep(Rank& rank, const link::Staged& staged);
-  void GiveNewest(Rank& rank);
+  void GiveManifest(const Rank& rank);
+  void GiveBlocks(const Rank& rank, const link::ReadBlocks& read);
   void Act(const Plan& plan, End& end);
   void KillAll();
   void Send(const Rank& rank, const link::ToRank& message, int fd = -1);
@@ -91,7 +83,7 @@ class FakeJobd {
   int attempt_ = 0;
   std::vector<Rank> ranks_;
   std::vector<std::map<std::string, UniqueFd>> memories_;  // By node.
-  std::map<std::uint64_t, Checkpoint> pending_, commits_;
+  checkpoint::CommitStore store_;
 };
 
 }  // namespace muster

@@ -15,13 +15,13 @@
 #include <vector>
 
 #include "runtime/base/mutex.h"
-#include "runtime/checkpoint/box.h"
 #include "runtime/comm/barrier_posix.h"
 #include "runtime/comm/group_threads.h"
 #include "runtime/train/memory_threads.h"
 #include "runtime/train/overlap_posix.h"
 #include "runtime/train/sampler.h"
 #include "runtime/train/trainer.h"
+#include "tests/fakes/commit_store.h"
 
 namespace muster {
 
@@ -113,86 +113,36 @@ class Quiet final : public TrainHost {
   std::vector<std::string> said;
 };
 
-// A store in memory, shared by the nodes: commits a step when every node's shard is there.
-class FakeStore {
- public:
-  explicit FakeStore(std::size_t nodes) : nodes_(nodes) {}
-
-  void Save(const StagedShard& shard) {
-    MutexLock lock(mutex_);
-    Commit& commit = pending_[shard.step];
-    std::size_t at = 0;
-    for (const link::StagedTensor& box : shard.tensors) {
-      auto& whole = commit.tensors[box.name];
-      if (whole.bytes.empty()) {
-        whole.tensor = checkpoint::WholeTensor(box.name, box.dtype, box.global_shape);
-        whole.bytes.resize(checkpoint::BoxBytes(whole.tensor));
-      }
-      const std::size_t size = checkpoint::BoxBytes(box);
-      checkpoint::CopyIntoWhole(box, 0, shard.bytes.subspan(at, size), whole.bytes);
-      at += size;
-    }
-    EXPECT_EQ(at, shard.bytes.size());
-    commit.host_state = shard.host_state;
-    if (++commit.nodes == nodes_) commits_[shard.step] = commit;
-  }
-  std::optional<LoadedCheckpoint> Newest() {
-    MutexLock lock(mutex_);
-    if (commits_.empty()) return std::nullopt;
-    const auto& [step, commit] = *commits_.rbegin();
-    LoadedCheckpoint loaded{.step = step, .host_state = commit.host_state};
-    auto bytes = std::make_shared<std::vector<std::byte>>();
-    for (const auto& [name, whole] : commit.tensors) {
-      loaded.tensors.push_back(whole.tensor);
-      bytes->insert(bytes->end(), whole.bytes.begin(), whole.bytes.end());
-    }
-    loaded.bytes = *bytes;
-    loaded.owner = bytes;
-    return loaded;
-  }
-  // What the other one has committed.
-  void Take(FakeStore& other) {
-    MutexLock theirs(other.mutex_);
-    MutexLock lock(mutex_);
-    commits_ = other.commits_;
-  }
-  std::vector<std::uint64_t> Steps() {
-    MutexLock lock(mutex_);
-    std::vector<std::uint64_t> steps;
-    for (const auto& [step, commit] : commits_) steps.push_back(step);
-    return steps;
-  }
-
- private:
-  struct Commit {
-    struct Whole {
-      link::StagedTensor tensor;
-      std::vector<std::byte> bytes;
-    };
-    std::size_t nodes = 0;
-    std::map<std::string, Whole> tensors;
-    std::string host_state;
-  };
-  const std::size_t nodes_;
-  Mutex mutex_;
-  std::map<std::uint64_t, Commit> pending_ GUARDED_BY(mutex_);
-  std::map<std::uint64_t, Commit> commits_ GUARDED_BY(mutex_);
-};
-
+// What a node's leader has of the store.
 class FakeSink final : public CheckpointSink {
  public:
-  explicit FakeSink(FakeStore& store) : store_(store) {}
-  Result<std::optional<LoadedCheckpoint>> Load() override { return store_.Newest(); }
+  FakeSink(checkpoint::CommitStore& store, int node)
+      : store_(store), node_(static_cast<std::uint32_t>(node)) {}
+  Result<std::optional<checkpoint::Manifest>> OpenNewest() override { return store_.OpenNewest(); }
+  Result<std::span<const std::byte>> Read(const checkpoint::SaveId& save,
+                                          const checkpoint::ManifestFile& file, std::uint64_t first,
+                                          std::uint64_t blocks) override {
+    if (fails_to_read) return Status(Code::kDataLoss, "CRC-32C does not hold");
+    auto bytes = store_.Read(save, std::string(file.name), file.size, first,
+                             file.crcs.subspan(first, blocks));
+    if (!bytes.ok()) return std::move(bytes).status();
+    read_ = *std::move(bytes);
+    return std::span<const std::byte>(read_);
+  }
   Status Save(const StagedShard& shard) override {
-    store_.Save(shard);
+    store_.Save(node_, shard.step, shard.tensors, shard.bytes, shard.host_state);
     saved_.push_back({.step = shard.step});
     return {};
   }
   Result<std::vector<link::Saved>> Poll(Duration) override { return std::exchange(saved_, {}); }
 
+  bool fails_to_read = false;
+
  private:
-  FakeStore& store_;
+  checkpoint::CommitStore& store_;
+  const std::uint32_t node_;
   std::vector<link::Saved> saved_;
+  std::vector<std::byte> read_;
 };
 
 // A backend whose receives fail once `steps` steps are completed, as if the rank were killed in the
@@ -246,7 +196,7 @@ struct Cluster {
   const int nodes;
   int per_node;
   std::vector<ThreadsMemory> memories;
-  FakeStore* store = nullptr;
+  checkpoint::CommitStore* store = nullptr;
   std::uint64_t stop_at = 0;
   std::uint32_t attempt = 0;
 
@@ -266,6 +216,7 @@ struct Cluster {
   int dying_rank = -1;  // Dies after `dies_after` steps; nobody waits long for it.
   std::uint64_t dies_after = 0;
   int rank_without_memory = -1;
+  int node_that_reads_nothing = -1;
   int rank_with_memory_of_its_own = -1;
   bool impatient = false;  // Nobody waits long.
   Mischief mischief;
@@ -321,7 +272,8 @@ struct Cluster {
                                                             : shared;
     CommunicationOverlap beside;
     std::optional<FakeSink> sink;
-    if (store != nullptr) sink.emplace(*store);
+    if (store != nullptr) sink.emplace(*store, rank / per_node);
+    if (sink) sink->fails_to_read = rank / per_node == node_that_reads_nothing;
     TrainOptions mine = options;
     mine.checkpoints = store != nullptr;
     auto trainer = Trainer::Start(

@@ -13,7 +13,7 @@ const TrainOptions kOptions{.steps = 6, .micro_batches = 8, .optimizer = {.warmu
 struct GpuCluster {
   int nodes = 1;
   int per_node = 1;
-  FakeStore* store = nullptr;
+  checkpoint::CommitStore* store = nullptr;
   std::uint64_t stop_at = 0;  // The last rank is asked to stop while this step runs.
   BreakingModel::When breaks;
 
@@ -51,7 +51,7 @@ struct GpuCluster {
     Quiet host;
     host.stop_at = rank.rank == nodes * per_node - 1 ? stop_at : 0;
     std::optional<FakeSink> sink;
-    if (store != nullptr) sink.emplace(*store);
+    if (store != nullptr) sink.emplace(*store, rank.rank / per_node);
     TrainOptions mine = options;
     mine.checkpoints = store != nullptr;
     auto trainer = GpuTrainer::Start(
@@ -89,7 +89,7 @@ TEST_F(GpuTrainerTest, GoesOnFromACommitOnAnotherNumberOfRanksWithTheSameBits) {
   const auto undisturbed = GpuCluster{}.Train(kOptions);
   const std::pair<int, int> shapes[] = {{1, 2}, {3, 1}, {1, 1}, {2, 2}};
   for (std::size_t i = 0; i + 1 < std::size(shapes); ++i) {
-    FakeStore store(static_cast<std::size_t>(shapes[i].first));
+    checkpoint::CommitStore store(static_cast<std::uint32_t>(shapes[i].first));
     TrainOptions first = kOptions;
     first.checkpoint_every = 2;
     first.stop_after = 5;
@@ -101,7 +101,7 @@ TEST_F(GpuTrainerTest, GoesOnFromACommitOnAnotherNumberOfRanksWithTheSameBits) {
     EXPECT_EQ(before.said.front(), "started from seed 42");
     EXPECT_EQ(before.said.back(), "checkpoint of step 5 is committed");
     // Of as many shards as that run has nodes.
-    FakeStore again(static_cast<std::size_t>(shapes[i + 1].first));
+    checkpoint::CommitStore again(static_cast<std::uint32_t>(shapes[i + 1].first));
     again.Take(store);
     const auto after =
         GpuCluster{.nodes = shapes[i + 1].first, .per_node = shapes[i + 1].second, .store = &again}
@@ -113,7 +113,7 @@ TEST_F(GpuTrainerTest, GoesOnFromACommitOnAnotherNumberOfRanksWithTheSameBits) {
 }
 
 TEST_F(GpuTrainerTest, AWishToStopOnOneRankEndsAllAtOneStepWithACheckpoint) {
-  FakeStore store(1);
+  checkpoint::CommitStore store(1);
   GpuCluster cluster{.per_node = 3, .store = &store, .stop_at = 3};
   const auto end = cluster.Train(kOptions);
   EXPECT_TRUE(end.stopped);
@@ -122,7 +122,7 @@ TEST_F(GpuTrainerTest, AWishToStopOnOneRankEndsAllAtOneStepWithACheckpoint) {
 }
 
 TEST_F(GpuTrainerTest, ASkippedStepIsToldAndCountedAcrossARestart) {
-  FakeStore store(1);
+  checkpoint::CommitStore store(1);
   TrainOptions options = kOptions;
   options.on_nan = OnNan::kSkip;
   options.stop_after = 3;
@@ -135,7 +135,7 @@ TEST_F(GpuTrainerTest, ASkippedStepIsToldAndCountedAcrossARestart) {
 }
 
 TEST_F(GpuTrainerTest, ACheckpointOfAnotherRunIsRefusedOnAllRanks) {
-  FakeStore store(1);
+  checkpoint::CommitStore store(1);
   TrainOptions options = kOptions;
   options.stop_after = 1;
   GpuCluster{.store = &store}.Train(options);

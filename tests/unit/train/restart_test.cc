@@ -1,15 +1,17 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <set>
 
-#include "runtime/checkpoint/box.h"
+#include "runtime/checkpoint/plan.h"
 #include "runtime/train/checkpoint.h"
 #include "runtime/train/host_state.h"
 #include "runtime/train/restore.h"
 #include "runtime/train/sampler.h"
+#include "tests/fakes/commit_store.h"
 
 namespace muster {
 namespace {
@@ -74,22 +76,25 @@ const Layout& SomeLayout() {
   return kLayout;
 }
 
-struct Saved {
+// Saved by one writer, as these tensors.
+checkpoint::Manifest SaveAll(checkpoint::CommitStore& store,
+                             const std::vector<std::vector<float>>& arrays,
+                             const std::function<void(std::vector<link::StagedTensor>&)>& change) {
+  std::vector<link::StagedTensor> tensors;
   std::vector<float> bytes;
-  LoadedCheckpoint checkpoint;
-};
-
-Saved SaveAll(const std::vector<std::vector<float>>& arrays) {
-  Saved saved;
   for (const CheckpointTensor& tensor : CheckpointTensors(SomeLayout())) {
     const float* from = arrays[tensor.array].data() + tensor.offset;
-    saved.bytes.insert(saved.bytes.end(), from, from + tensor.elements);
-    saved.checkpoint.tensors.push_back(tensor.tensor);
+    bytes.insert(bytes.end(), from, from + tensor.elements);
+    tensors.push_back(tensor.tensor);
   }
-  saved.checkpoint.bytes = std::as_bytes(std::span(saved.bytes));
-  return saved;
+  if (change) change(tensors);
+  store.Save(0, 1, tensors, std::as_bytes(std::span(bytes)), "");
+  const auto manifest = store.OpenNewest();
+  EXPECT_TRUE(manifest.ok() && *manifest);
+  return **manifest;
 }
 
+// In parts of the arrays, as nodes with ZeRO-1 have them.
 TEST(Checkpoint, RestoreGivesBackEveryTensor) {
   std::vector<std::vector<float>> arrays(3, std::vector<float>(SomeLayout().elements()));
   float next = 0;
@@ -97,27 +102,46 @@ TEST(Checkpoint, RestoreGivesBackEveryTensor) {
     float* at = arrays[tensor.array].data() + tensor.offset;
     std::iota(at, at + tensor.elements, next += 1000);
   }
-  const Saved saved = SaveAll(arrays);
+  checkpoint::CommitStore store(1);
+  const checkpoint::Manifest manifest = SaveAll(store, arrays, nullptr);
+  EXPECT_TRUE(CheckSameModel(manifest, SomeLayout()).ok());
   std::vector<std::vector<float>> restored(3, std::vector<float>(SomeLayout().elements()));
-  ArrayPart to[3];
-  for (std::size_t i = 0; i < 3; ++i) to[i] = {restored[i].data(), {0, restored[i].size()}};
-  ASSERT_TRUE(RestoreTensors(saved.checkpoint, SomeLayout(), to).ok());
+  const std::size_t elements = SomeLayout().elements();
+  for (std::size_t begin = 0; begin < elements; begin += 57) {
+    const Range range = {begin, std::min(begin + 57, elements)};
+    ArrayPart to[3];
+    for (std::size_t i = 0; i < 3; ++i) to[i] = {restored[i].data() + begin, range};
+    const RestoreTargets targets = TargetsOf(SomeLayout(), to);
+    const auto plan = checkpoint::LoadPlan::Make(manifest, targets.boxes);
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    const checkpoint::ManifestFile file = manifest.file(0);
+    const auto bytes = store.Read(manifest.save(), std::string(file.name), file.size, 0, file.crcs);
+    ASSERT_TRUE(bytes.ok());
+    plan->Scatter(0, 0, *bytes, targets.into);
+  }
   EXPECT_EQ(restored, arrays);
 }
 
-TEST(Checkpoint, RestoreRefusesAnotherModelsTensors) {
-  std::vector<std::vector<float>> arrays(3, std::vector<float>(SomeLayout().elements()));
-  ArrayPart to[3];
-  for (std::size_t i = 0; i < 3; ++i) to[i] = {arrays[i].data(), {0, arrays[i].size()}};
-  Saved renamed = SaveAll(arrays);
-  renamed.checkpoint.tensors[4].name = "another";
-  EXPECT_EQ(RestoreTensors(renamed.checkpoint, SomeLayout(), to).code(), Code::kInvalid);
-  Saved reshaped = SaveAll(arrays);
-  reshaped.checkpoint.tensors[0].shape = {5, 20};
-  EXPECT_EQ(RestoreTensors(reshaped.checkpoint, SomeLayout(), to).code(), Code::kInvalid);
-  Saved cut = SaveAll(arrays);
-  cut.checkpoint.bytes = cut.checkpoint.bytes.first(100);
-  EXPECT_EQ(RestoreTensors(cut.checkpoint, SomeLayout(), to).code(), Code::kDataLoss);
+TEST(Checkpoint, AnotherModelsTensorsAreRefusedByName) {
+  const std::vector<std::vector<float>> arrays(3, std::vector<float>(SomeLayout().elements()));
+  const auto why = [&](const std::function<void(std::vector<link::StagedTensor>&)>& change) {
+    checkpoint::CommitStore store(1);
+    const Status status = CheckSameModel(SaveAll(store, arrays, change), SomeLayout());
+    EXPECT_EQ(status.code(), Code::kInvalid);
+    return status.message();
+  };
+  EXPECT_NE(why([](auto& tensors) { tensors[4].name = "another"; }).find("no tensor "),
+            std::string::npos);
+  const auto turn = [](auto& tensors) {
+    for (auto& tensor : tensors) {
+      if (tensor.name == "c") tensor.shape = tensor.global_shape = {5, 40};
+    }
+  };
+  EXPECT_NE(why(turn).find("another shape or type for c"), std::string::npos);
+  EXPECT_NE(why([](auto& tensors) {
+              tensors.push_back(checkpoint::WholeTensor("more", "F32", {0}));
+            }).find("has 10 tensors, this model 9"),
+            std::string::npos);
 }
 
 // Cut anywhere, also inside rows: the boxes of all parts are every tensor once, and their bytes the

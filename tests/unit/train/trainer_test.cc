@@ -76,7 +76,7 @@ TEST(Trainer, ANodeThatLostItsMemoryGetsTheStateFromAnother) {
 }
 
 TEST(Trainer, AStateThatWasBeingUpdatedIsNotTrusted) {
-  FakeStore store(1);
+  checkpoint::CommitStore store(1);
   Cluster cluster(1, 2);
   cluster.store = &store;
   TrainOptions cut = kOptions;
@@ -122,7 +122,7 @@ TEST(Trainer, OneRankWithoutMemoryStopsAllAndIsNamed) {
 }
 
 TEST(Trainer, GoesOnFromACommitInsteadOfAWholeMemoryIfToldTo) {
-  FakeStore store(2);
+  checkpoint::CommitStore store(2);
   Cluster cluster(2, 2);
   cluster.store = &store;
   TrainOptions cut = kOptions;
@@ -137,7 +137,7 @@ TEST(Trainer, GoesOnFromACommitInsteadOfAWholeMemoryIfToldTo) {
 }
 
 TEST(Trainer, TheFirstNodeAloneCanSaveEverything) {
-  FakeStore store(1);
+  checkpoint::CommitStore store(1);
   Cluster before(3, 2);
   before.store = &store;
   TrainOptions cut = kOptions;
@@ -157,7 +157,7 @@ TEST(Trainer, TheFirstNodeAloneCanSaveEverything) {
 
 TEST(Trainer, ACommitOfOneShapeIsContinuedByAnotherWithTheSameBits) {
   const Cluster::End undisturbed = Cluster(1, 1).Train(kOptions);
-  FakeStore store(3);
+  checkpoint::CommitStore store(3);
   Cluster before(3, 2);
   before.store = &store;
   TrainOptions cut = kOptions;
@@ -173,8 +173,49 @@ TEST(Trainer, ACommitOfOneShapeIsContinuedByAnotherWithTheSameBits) {
   EXPECT_EQ(end.loss_ema, undisturbed.loss_ema);
 }
 
+TEST(Trainer, NodesReadACommitOnceTogetherHoweverManyTheyAre) {
+  const Cluster::End undisturbed = Cluster(1, 1).Train(kOptions);
+  for (const bool zero1 : {false, true}) {
+    for (const int nodes : {2, 4, 8}) {
+      checkpoint::CommitStore store(2);
+      Cluster before(2, 1);
+      before.store = &store;
+      TrainOptions cut = kOptions;
+      cut.stop_after = 3;
+      ASSERT_TRUE(before.Train(cut).status.ok());
+      Cluster after(nodes, 1);
+      after.store = &store;
+      TrainOptions rest = kOptions;
+      rest.zero1 = zero1;
+      const std::uint64_t checkpoint = store.bytes_of_newest();
+      const Cluster::End end = after.Train(rest);
+      EXPECT_EQ(end.said.at(0), "restored step 3 from a commit");
+      EXPECT_EQ(end.parameters, undisturbed.parameters);
+      EXPECT_EQ(store.bytes_read(), checkpoint) << nodes << " nodes";
+    }
+  }
+}
+
+TEST(Trainer, ANodeThatCannotReadTheCommitEndsAllAndNobodyWaitsForIt) {
+  checkpoint::CommitStore store(1);
+  Cluster before(1, 1);
+  before.store = &store;
+  TrainOptions cut = kOptions;
+  cut.stop_after = 3;
+  ASSERT_TRUE(before.Train(cut).status.ok());
+  Cluster after(3, 1);
+  after.store = &store;
+  after.node_that_reads_nothing = 1;
+  const auto ends = after.TrainAll(kOptions);
+  for (const Cluster::End& end : ends) EXPECT_FALSE(end.status.ok());
+  EXPECT_NE(ends[1].status.message().find("CRC-32C does not hold"), std::string::npos);
+  EXPECT_NE(ends[0].status.message().find("node 1 could not read shard-00000-of-00001"),
+            std::string::npos)
+      << ends[0].status.message();
+}
+
 TEST(Trainer, ACommitOfAnotherRunIsRefusedOnEveryRank) {
-  FakeStore store(1);
+  checkpoint::CommitStore store(1);
   Cluster before(1, 1);
   before.store = &store;
   TrainOptions other = kOptions;
@@ -191,7 +232,7 @@ TEST(Trainer, ACommitOfAnotherRunIsRefusedOnEveryRank) {
 }
 
 TEST(Trainer, OneRankThatIsAskedToStopStopsAllAfterTheSameStepWithACheckpoint) {
-  FakeStore store(2);
+  checkpoint::CommitStore store(2);
   Cluster cluster(2, 2);
   cluster.store = &store;
   cluster.stop_at = 3;

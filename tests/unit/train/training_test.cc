@@ -239,7 +239,7 @@ TEST(Zero1, ACommitOfOneShapeIsContinuedByAnyOther) {
                                              {{2, 2, true}, {5, 1, true}},
                                              {{2, 1, true}, {2, 1, false}}};
   for (const auto& [from, to] : changes) {
-    FakeStore before_store(static_cast<std::size_t>(from.nodes));
+    checkpoint::CommitStore before_store(static_cast<std::uint32_t>(from.nodes));
     Cluster before(from.nodes, from.per_node);
     before.store = &before_store;
     TrainOptions cut = kOptions;
@@ -260,7 +260,7 @@ TEST(Zero1, ACommitOfOneShapeIsContinuedByAnyOther) {
 TEST(Zero1, GoesOnFromMemoryOnlyIfEveryNodeHasItsShard) {
   const Cluster::End undisturbed = TrainOn(1, 1, {});
   for (const bool lost : {false, true}) {
-    FakeStore store(2);
+    checkpoint::CommitStore store(2);
     Cluster cluster(2, 2);
     cluster.store = &store;
     TrainOptions cut = kOptions;
@@ -288,7 +288,7 @@ TEST(Zero1, AStoreThatTheFirstNodeAloneWritesIsRefusedOverSeveralNodes) {
   TrainOptions options = kOptions;
   options.first_node_saves = true;
   options.zero1 = true;
-  FakeStore store(1);
+  checkpoint::CommitStore store(1);
   Cluster two(2, 1);
   two.store = &store;
   const Cluster::End end = two.Train(options);
@@ -331,7 +331,7 @@ TEST(Training, BF16GoesOnFromMemoryAndFromACommitWithTheSameBits) {
   const Cluster::End undisturbed = TrainOn(1, 1, {}, options, expects);
   EXPECT_TRUE(SameBits(cluster.Train(options), undisturbed));
   // From a commit, where nothing but the master weights is left.
-  FakeStore store(1);
+  checkpoint::CommitStore store(1);
   Cluster before(1, 2);
   before.mischief = expects;
   before.store = &store;
@@ -358,7 +358,7 @@ TEST(Training, ADynamicLossScaleSkipsWhatOverflowsAndIsRemembered) {
   EXPECT_EQ(alone.skipped, 4U);
   EXPECT_TRUE(SameBits(TrainOn(2, 2, {true, true}, options, overflows), alone));
   // Across a restart on another number of ranks, between two steps that the scale decides.
-  FakeStore store(1);
+  checkpoint::CommitStore store(1);
   TrainOptions cut = options;
   cut.stop_after = 2;
   Cluster before(1, 3);

@@ -1,0 +1,64 @@
+// The leaders of the nodes fill their memories from one checkpoint, of which each byte is read from
+// the store by one of them and passed on to the others.
+//
+//   1. The first node opens the newest commit and sends its manifest to the others: all load the
+//      same one, and nobody else asks the store what there is.
+//   2. Each proves, before anything is read, that the checkpoint holds what its node wants
+//      (checkpoint::LoadPlan), and tells the others which blocks that takes, or that it failed.
+//   3. All divide the blocks alike (checkpoint::DivideReads), and take turns: in a round each reads
+//      its next blocks, checks their CRCs, sends them to those who want them, and puts what it
+//      reads and hears in its place.  Memory: one turn of every node.
+//
+// A leader that fails goes on through the rounds without reading, so that nobody waits for it in
+// vain; those who wanted its blocks fail then, too.  The group has all ranks, so only transfers are
+// used.  One thread, that of the node's leader.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "runtime/base/result.h"
+#include "runtime/checkpoint/plan.h"
+#include "runtime/comm/process_group.h"
+#include "runtime/train/checkpoint.h"
+#include "runtime/train/topology.h"
+
+namespace muster {
+
+class ReadOnce {
+ public:
+  ReadOnce(ProcessGroup& group, const Topology& topology, CheckpointSink& sink)
+      : group_(group), topology_(topology), sink_(sink) {}
+
+  // Step 1.  nullopt: the run has no commit.
+  Result<std::optional<checkpoint::Manifest>> Open();
+
+  // Steps 2 and 3, also for a node that cannot use the checkpoint: `ready` says why.  into[i]: the
+  // memory of wanted[i].
+  Status Fill(const checkpoint::Manifest& manifest, const Status& ready,
+              std::vector<link::StagedTensor> wanted, std::span<std::byte* const> into);
+
+ private:
+  using Turns = std::vector<std::vector<checkpoint::ReadTurn>>;  // By node.
+  struct Filling;
+
+  Result<std::optional<checkpoint::Manifest>> HearManifest();
+  Status TellManifest(const Status& opened, std::span<const std::byte> bytes);
+  Result<std::vector<checkpoint::BlockSet>> CompareWants(const Status& mine,
+                                                         const checkpoint::BlockSet& blocks);
+  Status Round(Filling& filling, std::size_t round);
+  bool alone() const { return topology_.nodes() == 1; }
+  int Leader(std::uint32_t node) const { return topology_.RankAt(node, 0); }
+
+  ProcessGroup& group_;
+  const Topology& topology_;
+  CheckpointSink& sink_;
+};
+
+// Fills the memory of one rank, for itself alone.
+Status ReadAlone(CheckpointSink& sink, const checkpoint::Manifest& manifest,
+                 std::vector<link::StagedTensor> wanted, std::span<std::byte* const> into);
+
+}  // namespace muster
