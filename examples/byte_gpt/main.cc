@@ -43,6 +43,8 @@ void AddOptions(CLI::App& app, ByteGptOptions& options) {
   app.add_option("--data", options.data, "Text to train on: a file or a folder")
       ->capture_default_str();
   app.add_option("--checkpoint-every", options.checkpoint_every, "Steps between checkpoints");
+  app.add_flag("--skip-busy-saves", options.skip_busy_saves,
+               "Leave out a checkpoint rather than wait while two are still being written");
   app.add_option("--checkpoint-dir", options.checkpoint_dir,
                  "Store of a run without muster: checkpoints go there and come from there");
   app.add_option("--run", options.run, "Name of the run in that store")->capture_default_str();

@@ -68,6 +68,7 @@ Result<TrainOptions> ToTrainOptions(const ByteGptOptions& options) {
                      .accumulate = options.accumulate,
                      .seed = options.seed,
                      .from_memory = options.resume == "memory",
+                     .skip_busy_saves = options.skip_busy_saves,
                      .checkpoint_every = options.checkpoint_every,
                      .precision = options.bf16 ? Precision::kBF16 : Precision::kF32,
                      .loss_scaling = *scaling,

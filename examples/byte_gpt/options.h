@@ -15,6 +15,7 @@ struct ByteGptOptions {
   std::uint64_t seed = 42;
   std::uint32_t micro_batches = 16;
   std::uint64_t checkpoint_every = 0;
+  bool skip_busy_saves = false;
   std::string checkpoint_dir;
   std::string run = "byte_gpt";
   std::string resume = "memory";

@@ -29,6 +29,10 @@ void ReadCheckpoint(Section& top, JobFile& job, Mistakes& mistakes) {
   checkpoint.Text("store", job.checkpoint.store);
   checkpoint.Count("keep", job.checkpoint.keep, {.least = 1});
   checkpoint.Flag("required", job.checkpoint.required);
+  checkpoint.DurationMs("deadline", job.checkpoint.deadline_ms);
+  std::uint32_t mb_per_s = 0;
+  checkpoint.Count("limit_mb_per_s", mb_per_s, {.least = 1});
+  job.checkpoint.bytes_per_s = std::uint64_t{mb_per_s} * 1'000'000;
   for (const char* key : {"every", "local", "resume"}) checkpoint.NotYet(key);
   if (job.checkpoint.store.rfind("nfs://", 0) == 0) {
     checkpoint.Wrong("store", "is not supported yet as an nfs:// address; name a folder");

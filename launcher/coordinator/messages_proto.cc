@@ -157,7 +157,11 @@ JobSpec FromProto(const v1::JobSpec& message) {
                       .never = {restart.never().begin(), restart.never().end()}},
           .checkpoint = {.store = message.checkpoint().store(),
                          .keep = message.checkpoint().keep(),
-                         .required = message.checkpoint().required()},
+                         .required = message.checkpoint().required(),
+                         .deadline_ms = message.checkpoint().has_deadline_ms()
+                                            ? message.checkpoint().deadline_ms()
+                                            : CheckpointPolicy().deadline_ms,
+                         .bytes_per_s = message.checkpoint().bytes_per_s()},
           .grace_ms = message.grace_ms(),
           .time_limit_s = message.time_limit_s(),
           .attached = message.attached(),

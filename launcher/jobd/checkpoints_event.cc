@@ -17,15 +17,18 @@ using checkpoint_words::ShardEnded;
 constexpr int kDeathsMax = 5;
 constexpr std::size_t kTensorBytesMax = link::kPacketMax / 2;  // A packet holds more than these.
 
-// The store's fault: not that of a mover that died.
+// The store's fault: not that of a mover that died, nor one that may pass: a checkpoint that is
+// given up because the store does not answer never stops the job.
 bool OfStore(const mover::Failed& failed) {
+  if (failed.code == Code::kDeadline) return false;
   return failed.code != Code::kUnavailable || failed.text.find("the mover ended") != 0;
 }
 
 // The mover died over a request that may be made again, and not too often yet.
 bool MayRetry(const mover::FromMover& answer, int deaths) {
   const auto* failed = std::get_if<mover::Failed>(&answer);
-  return failed != nullptr && !OfStore(*failed) && deaths < kDeathsMax;
+  if (failed == nullptr || failed->code == Code::kDeadline) return false;
+  return !OfStore(*failed) && deaths < kDeathsMax;
 }
 
 std::string TextOf(const mover::FromMover& answer) {
@@ -43,7 +46,8 @@ void Checkpoints::Begin(const StartAttempt& order) {
   order_ = order;
   active_ = true;
   ++life_;
-  mover_.SetStore(order.checkpoint.store, order.run_id);
+  mover_.SetStore(order.checkpoint.store, order.run_id,
+                  std::chrono::milliseconds(order.checkpoint.deadline_ms));
   if (!order.checkpoint.store.empty() && order.host_index == 0) Claim();
 }
 
@@ -66,7 +70,10 @@ void Checkpoints::Claim(int deaths) {
                MaybeSettled();
                if (life != life_ || !active_) return;
                const auto* claimed = std::get_if<mover::Claimed>(&answer);
-               if (MayRetry(answer, deaths)) return Claim(deaths + 1);
+               // What a mover that was left behind claims late is another generation.
+               const auto* failed = std::get_if<mover::Failed>(&answer);
+               const bool late = failed != nullptr && failed->code == Code::kDeadline;
+               if (MayRetry(answer, deaths) || (late && deaths == 0)) return Claim(deaths + 1);
                Generation generation;
                if (claimed != nullptr) {
                  generation.generation = claimed->generation;
@@ -113,6 +120,10 @@ void Checkpoints::Write(std::uint32_t local_rank, const link::Staged& staged) {
                    .nonce = generation_->nonce + tries_[staged.step]++,
                    .host_state = staged.host_state,
                    .error = generation_->error};
+  if (staged.memory.empty()) {
+    shard.error = "node " + order_->hosts[order_->host_index].node +
+                  " skipped it: both of its staging memories are still being written";
+  }
   AskWrite(shard, staged, 0);
 }
 
@@ -129,7 +140,8 @@ void Checkpoints::AskWrite(const ShardEnded& shard, const link::Staged& staged, 
                    .node = order_->host_index,
                    .nodes = static_cast<std::uint32_t>(order_->hosts.size()),
                    .tensors = staged.tensors,
-                   .again = deaths > 0},
+                   .again = deaths > 0,
+                   .bytes_per_s = order_->checkpoint.bytes_per_s / order_->hosts.size()},
       [this, life = life_, shard = ended, staged, deaths](const mover::FromMover& answer,
                                                           const UniqueFd&) mutable {
         DoneReading(staged.memory, staged.step);

@@ -1,7 +1,10 @@
 // The mover of this job and node as a child: requests out, answers in, in order.
 //
 // Started at the first request, and again at the next one after it died.  A request that it died
-// over is answered Failed with kUnavailable.  The loop's thread only; answers come from the loop.
+// over is answered Failed with kUnavailable; one over which it has not moved for `patience`, with
+// kDeadline and where it stands.  Such a mover is killed, and left behind when it does not die (in
+// a system call on a dead share): the next request gets a new one.  The loop's thread only; answers
+// come from the loop.
 #pragma once
 
 #include <event2/event.h>
@@ -12,8 +15,10 @@
 #include <set>
 #include <string>
 
+#include "runtime/base/clock.h"
 #include "runtime/base/file_posix.h"
 #include "runtime/base/mover.h"
+#include "runtime/base/mover_progress.h"
 
 namespace muster {
 
@@ -26,14 +31,14 @@ class MoverProcess {
   MoverProcess(const MoverProcess&) = delete;
   MoverProcess& operator=(const MoverProcess&) = delete;
 
-  void SetStore(const std::string& store, const std::string& run);
+  void SetStore(const std::string& store, const std::string& run, Duration patience);
   void Ask(const mover::ToMover& request, Answer answer, UniqueFd payload = UniqueFd());
 
   // Something was asked and not answered yet.
   bool busy() const { return !asked_.empty(); }
   void Kill();
   bool Reaped(pid_t pid);
-  std::set<pid_t> pids() const { return pid_ > 0 ? std::set<pid_t>{pid_} : std::set<pid_t>(); }
+  std::set<pid_t> pids() const;
 
  private:
   struct Asked {
@@ -45,10 +50,14 @@ class MoverProcess {
 
   static void OnReadable(evutil_socket_t, short, void* self);
   static void OnWritable(evutil_socket_t, short, void* self);
+  static void OnLook(evutil_socket_t, short, void* self);
   Status StartChild();
   void Flush();
   void Hear();
   void Lose(const Status& why);
+  Result<UniqueFd> MakeProgressPage();
+  void LookAfter();
+  void Look();
 
   event_base* const base_;
   mover::Open open_;
@@ -56,7 +65,13 @@ class MoverProcess {
   UniqueFd socket_;
   event* readable_ = nullptr;
   event* writable_ = nullptr;
-  std::deque<Asked> asked_;  // The first ones were sent.
+  event* look_ = nullptr;
+  Duration patience_{};
+  mover::Progress* progress_ = nullptr;  // A page of its own for each mover.
+  TimePoint asked_at_{}, moved_at_{};    // The first of `asked_`.
+  std::uint64_t moves_ = 0;
+  std::set<pid_t> left_behind_;  // Killed, and not dead yet.
+  std::deque<Asked> asked_;      // The first ones were sent.
 };
 
 }  // namespace muster

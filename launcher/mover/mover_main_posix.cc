@@ -1,6 +1,7 @@
 #include "launcher/mover/mover_main_posix.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -8,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <optional>
@@ -17,7 +19,9 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/mover_posix.h"
+#include "runtime/base/mover_progress.h"
 #include "runtime/checkpoint/store_posix.h"
+#include "runtime/checkpoint/watched_store.h"
 
 namespace muster {
 namespace {
@@ -79,6 +83,45 @@ struct FreshMemory {
   }
 };
 
+// Tells the job daemon where this mover is, and keeps it from going faster than it may.
+class Pace final : public checkpoint::StoreWatch {
+ public:
+  void Share(Mapping page) {
+    page_ = std::move(page);
+    progress_ = reinterpret_cast<mover::Progress*>(page_->bytes().data());
+  }
+  void BeginRequest(std::uint64_t bytes_per_s = 0) {
+    progress_->bytes = 0;
+    progress_->Move();
+    bytes_per_s_ = bytes_per_s;
+    began_ = RealClock().Now();
+  }
+  void Begins(const char* verb, const std::string& path, std::uint64_t offset) override {
+    progress_->Begin(verb, path, offset);
+  }
+  void Ended(std::uint64_t bytes) override {
+    progress_->bytes += bytes;
+    progress_->Move();
+    if (bytes_per_s_ == 0) return;
+    const auto due = began_ + std::chrono::duration_cast<Duration>(
+                                  std::chrono::duration<double>(progress_->bytes) / bytes_per_s_);
+    constexpr Duration kLook = std::chrono::milliseconds(100);
+    for (Duration left = due - RealClock().Now(); left > Duration::zero();
+         left = due - RealClock().Now()) {
+      const auto ms = std::chrono::ceil<std::chrono::milliseconds>(std::min(left, kLook)).count();
+      poll(nullptr, 0, static_cast<int>(ms));
+      progress_->Move();  // It waits on purpose.
+    }
+  }
+
+ private:
+  mover::Progress own_{};
+  mover::Progress* progress_ = &own_;
+  std::optional<Mapping> page_;
+  std::uint64_t bytes_per_s_ = 0;
+  TimePoint began_{};
+};
+
 class Server {
  public:
   explicit Server(int socket) : socket_(socket) {}
@@ -100,6 +143,7 @@ class Server {
       } else if (std::holds_alternative<mover::Quit>(**request)) {
         return 0;
       } else {
+        pace_.BeginRequest();
         std::visit([&](const auto& r) { On(**frame, r); }, **request);
       }
     }
@@ -107,11 +151,19 @@ class Server {
 
  private:
   void On(const mover::Frame& frame, const mover::Open& open) {
+    if (frame.payload.valid()) {
+      auto page = MapPayload(frame, PROT_READ | PROT_WRITE);
+      if (!page.ok() || page->bytes().size() < sizeof(mover::Progress)) {
+        return Send(frame, Failed{.code = Code::kInvalid, .text = "mover: no page for progress"});
+      }
+      pace_.Share(*std::move(page));
+    }
+    pace_.Begins("open", open.store, 0);
     Status named = checkpoint::CheckRunName(open.run);
     if (!named.ok()) return Send(frame, mover::FailedWith(named));
     auto store = checkpoint::OpenStore(open.store);
     if (!store.ok()) return Send(frame, mover::FailedWith(store.status()));
-    store_ = *std::move(store);
+    store_ = checkpoint::Watched(*std::move(store), pace_);
     run_ = open.run;
     Send(frame, mover::Opened{});
   }
@@ -127,6 +179,7 @@ class Server {
     if (!IsOpen(frame)) return;
     const auto memory = MapPayload(frame, PROT_READ);
     if (!memory.ok()) return Send(frame, mover::FailedWith(memory.status()));
+    pace_.BeginRequest(write.bytes_per_s);
     Send(frame, mover::Answer(At(), write, memory->bytes()));
   }
 
@@ -191,6 +244,7 @@ class Server {
   }
 
   const int socket_;
+  Pace pace_;
   std::unique_ptr<checkpoint::Store> store_;
   std::string run_;
 };

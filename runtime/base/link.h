@@ -118,7 +118,7 @@ struct StagedTensor {
 
 // This node's part of a checkpoint lies in the memfd `memory`: the tensors' bytes one after the
 // other, in this order, from byte 0.  One rank of a node says so, after all of them copied.  The
-// memory must not change until Saved.  Too long a tensor list goes in several Staged: `more`.
+// memory must not change until Saved.  A long tensor list: several, `more`.  No memory: skipped.
 struct Staged {
   std::uint64_t step = 0;
   std::string memory;

@@ -25,7 +25,8 @@ namespace muster::mover {
 
 // ---- the job daemon asks ------------------------------------------------------------------------
 
-// `store` is a path, `run` the run id.  Answered by Opened.
+// `store` is a path, `run` the run id.  May carry a descriptor: memory for a Progress
+// (mover_progress.h).  Answered by Opened.
 struct Open {
   std::string store, run;
   template <typename A>
@@ -53,9 +54,10 @@ struct Write {
   std::uint32_t node = 0, nodes = 0;  // This node's place among those that write.
   std::vector<link::StagedTensor> tensors;
   bool again = false;
+  std::uint64_t bytes_per_s = 0;  // At most; 0: as fast as it goes.
   template <typename A>
   void Fields(A& a) {
-    a(generation, step, nonce, node, nodes, tensors, again);
+    a(generation, step, nonce, node, nodes, tensors, again, bytes_per_s);
   }
 };
 

@@ -73,10 +73,12 @@ struct CheckpointPolicy {
   std::string store;       // Empty: the job has none.
   std::uint32_t keep = 3;  // Commits kept.
   bool required = true;    // A store that fails stops the job; else it goes on without.
+  std::uint32_t deadline_ms = 120'000;  // A store that does not get on for so long is left behind.
+  std::uint64_t bytes_per_s = 0;        // All nodes together write at most so much; 0: no limit.
   bool operator==(const CheckpointPolicy&) const = default;
   template <typename A>
   void Fields(A& a) {
-    a(store, keep, required);
+    a(store, keep, required, deadline_ms, bytes_per_s);
   }
 };
 

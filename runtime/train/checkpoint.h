@@ -46,6 +46,8 @@ class CheckpointSink {
                                                   std::uint64_t first, std::uint64_t blocks) = 0;
   // Takes the shard; how it went comes from Poll.
   virtual Status Save(const StagedShard& shard) = 0;
+  // This node has no memory to stage that step in: it is not saved, which Poll tells all nodes.
+  virtual Status Skip(std::uint64_t step) = 0;
   // How earlier saves went, in order.  Waits up to `timeout` if there is nothing to tell.
   virtual Result<std::vector<link::Saved>> Poll(Duration timeout) = 0;
 };

@@ -22,6 +22,9 @@ class Memory {
     bool busy = false;           // A checkpoint is still being written from it.
   };
   virtual Result<Region> Get(const std::string& name, std::size_t bytes) = 0;
+  // Takes the pages of a part of a region now, so that no later write waits for them, or dies for
+  // lack of them.
+  virtual Status Prefault(std::span<std::byte> /*part*/) { return {}; }
 };
 
 }  // namespace muster

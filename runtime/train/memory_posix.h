@@ -14,6 +14,10 @@ namespace muster {
 // sealed against writing, or this process may map no more; the message says which, and of what.
 Result<std::span<std::byte>> MapShared(int fd, const std::string& name, std::size_t bytes);
 
+// Takes the pages of a part of such a memory before they are written.  kExhausted: there are none.
+// Does nothing on a kernel before 5.14.
+Status TakePages(std::span<std::byte> part);
+
 class LinkMemory final : public Memory {
  public:
   explicit LinkMemory(RankLink& link) : link_(link) {}
@@ -22,6 +26,7 @@ class LinkMemory final : public Memory {
   ~LinkMemory() override;
 
   Result<Region> Get(const std::string& name, std::size_t bytes) override;
+  Status Prefault(std::span<std::byte> part) override { return TakePages(part); }
 
  private:
   RankLink& link_;

@@ -49,7 +49,6 @@ class ReadOnce {
   Result<std::vector<checkpoint::BlockSet>> CompareWants(const Status& mine,
                                                          const checkpoint::BlockSet& blocks);
   Status Round(Filling& filling, std::size_t round);
-  bool alone() const { return topology_.nodes() == 1; }
   int Leader(std::uint32_t node) const { return topology_.RankAt(node, 0); }
 
   ProcessGroup& group_;

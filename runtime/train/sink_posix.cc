@@ -88,6 +88,10 @@ Status LinkSink::Save(const StagedShard& shard) {
                       .host_state = shard.host_state});
 }
 
+Status LinkSink::Skip(std::uint64_t step) {
+  return link_.Stage({.step = step});
+}
+
 Result<std::vector<link::Saved>> LinkSink::Poll(Duration timeout) {
   std::vector<link::Saved> saved = link_.TakeSaved();
   if (!saved.empty()) return saved;
@@ -143,6 +147,11 @@ Status DirectSink::Save(const StagedShard& shard) {
   if (status.code() == Code::kAborted) return status;  // Overtaken: this run must end.
   saved_.push_back({.step = shard.step, .error = status.message()});
   return {};
+}
+
+// It saves at once, so its memories are always free.
+Status DirectSink::Skip(std::uint64_t step) {
+  return Status(Code::kInternal, "step " + std::to_string(step) + " was skipped for no reason");
 }
 
 Result<std::vector<link::Saved>> DirectSink::Poll(Duration) {

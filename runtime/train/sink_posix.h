@@ -24,6 +24,7 @@ class LinkSink final : public CheckpointSink {
                                           const checkpoint::ManifestFile& file, std::uint64_t first,
                                           std::uint64_t blocks) override;
   Status Save(const StagedShard& shard) override;
+  Status Skip(std::uint64_t step) override;
   Result<std::vector<link::Saved>> Poll(Duration timeout) override;
 
  private:
@@ -49,6 +50,7 @@ class DirectSink final : public CheckpointSink {
                                           const checkpoint::ManifestFile& file, std::uint64_t first,
                                           std::uint64_t blocks) override;
   Status Save(const StagedShard& shard) override;
+  Status Skip(std::uint64_t step) override;
   Result<std::vector<link::Saved>> Poll(Duration timeout) override;
 
  private:

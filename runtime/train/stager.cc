@@ -7,6 +7,15 @@
 #include "runtime/comm/process_group.h"
 
 namespace muster {
+namespace {
+
+constexpr std::size_t kLine = 64;
+
+std::size_t ChoiceAt(std::size_t bytes) {
+  return (bytes + kLine - 1) / kLine * kLine;
+}
+
+}  // namespace
 
 Result<CheckpointStager> CheckpointStager::Open(CheckpointShard shard, const Topology& topology,
                                                 Memory& memory, CheckpointSink* sink) {
@@ -20,22 +29,41 @@ Result<CheckpointStager> CheckpointStager::Open(CheckpointShard shard, const Top
     Stage& stage = stager.stages_[i];
     // Another shape of the attempt means another size, so another name.
     stage.name = "stage" + std::to_string(i) + "." + std::to_string(bytes);
-    auto region = memory.Get(stage.name, std::max<std::size_t>(bytes, 1));
+    auto region = memory.Get(stage.name, ChoiceAt(bytes) + kLine);
     if (!region.ok()) return std::move(region).status().While("staging memory");
     stage.region = *region;
     stage.in_use = sink != nullptr && region->busy;
+    const std::size_t begin = bytes * stager.local_rank_ / stager.local_size_;
+    const std::size_t end = bytes * (stager.local_rank_ + 1) / stager.local_size_;
+    Status taken = memory.Prefault(stage.region.bytes.subspan(begin, end - begin));
+    if (!taken.ok()) return std::move(taken).While("staging memory");
   }
   return stager;
 }
 
-Status CheckpointStager::Save(std::uint64_t step, const StateView& state,
-                              const std::string& host_state, Barrier& barrier) {
-  Stage& stage = stages_[saves_++ % kStages];
-  if (sink_ != nullptr) RETURN_IF_ERROR(AwaitFree(stage));
+std::uint64_t& CheckpointStager::Choice() const {
+  return *reinterpret_cast<std::uint64_t*>(stages_[0].region.bytes.data() +
+                                           ChoiceAt(shard_.bytes()));
+}
+
+Result<bool> CheckpointStager::Save(std::uint64_t step, const StateView& state,
+                                    const std::string& host_state, Barrier& barrier,
+                                    Duration patience) {
+  if (sink_ != nullptr) {
+    const auto free = AwaitFree(patience);
+    if (!free.ok()) return free.status();
+    Choice() = *free;
+  }
   RETURN_IF_ERROR(barrier.Wait());
-  CopyMyPart(stage, state);
+  const std::uint64_t chosen = Choice();
+  if (chosen < kStages) CopyMyPart(stages_[chosen], state);
   RETURN_IF_ERROR(barrier.Wait());
-  if (sink_ == nullptr) return {};
+  if (sink_ == nullptr) return chosen < kStages;
+  if (chosen >= kStages) {
+    RETURN_IF_ERROR(sink_->Skip(step));
+    return false;
+  }
+  Stage& stage = stages_[chosen];
   StagedShard shard{.step = step,
                     .memory = stage.name,
                     .bytes = stage.region.bytes.first(shard_.bytes()),
@@ -43,7 +71,8 @@ Status CheckpointStager::Save(std::uint64_t step, const StateView& state,
                     .host_state = host_state};
   stage.in_use = true;
   stage.step = step;
-  return sink_->Save(shard);
+  RETURN_IF_ERROR(sink_->Save(shard));
+  return true;
 }
 
 void CheckpointStager::CopyMyPart(const Stage& stage, const StateView& state) const {
@@ -64,17 +93,17 @@ void CheckpointStager::CopyMyPart(const Stage& stage, const StateView& state) co
   }
 }
 
-Status CheckpointStager::AwaitFree(Stage& stage) {
-  constexpr auto kLook = std::chrono::milliseconds(500);
-  for (Duration waited{}; stage.in_use; waited += kLook) {
-    if (waited > kPeerTimeout) {
-      return Status(Code::kDeadline, "the save that uses " + stage.name + " does not end");
-    }
-    auto saved = Poll(kLook);
+Result<std::size_t> CheckpointStager::AwaitFree(Duration patience) {
+  constexpr Duration kLook = std::chrono::milliseconds(500);
+  for (Duration waited{};; waited += kLook) {
+    const auto free = std::find_if(stages_.begin(), stages_.end(),
+                                   [](const Stage& stage) { return !stage.in_use; });
+    if (free != stages_.end()) return static_cast<std::size_t>(free - stages_.begin());
+    if (waited > patience) return kStages;
+    auto saved = Poll(std::min(kLook, patience));
     if (!saved.ok()) return std::move(saved).status();
     unread_ = *std::move(saved);
   }
-  return {};
 }
 
 Result<std::vector<link::Saved>> CheckpointStager::Poll(Duration timeout) {

@@ -27,6 +27,7 @@ struct TrainOptions {
   bool from_memory = true;             // Go on from a whole state in memory before any checkpoint.
   bool checkpoints = false;            // Load and save them; if not, the rest has no meaning.
   bool first_node_saves = false;       // All of it; else each node its share.
+  bool skip_busy_saves = false;        // Not saved at all rather than training waits (stager.h).
   std::uint64_t checkpoint_every = 0;  // Steps; 0: only when stopped and at the end.
   OptimizerConfig optimizer;
   Precision precision = Precision::kF32;

@@ -16,12 +16,13 @@ Status Trainer::Run() {
   while (step_ < options_.steps && !stopped_) {
     RETURN_IF_ERROR(Step());
     const bool due = options_.checkpoint_every > 0 && step_ % options_.checkpoint_every == 0;
-    if (due) RETURN_IF_ERROR(SaveCheckpoint());
+    const Duration patience = options_.skip_busy_saves ? Duration::zero() : kBusyPatience;
+    if (due) RETURN_IF_ERROR(SaveCheckpoint(patience));
     RETURN_IF_ERROR(TellSaves(Duration::zero()));
     stopped_ = step_ < options_.steps && (stop_seen_ || step_ == options_.stop_after);
   }
   Report(link::Phase::kStopping);
-  RETURN_IF_ERROR(SaveCheckpoint());
+  RETURN_IF_ERROR(SaveCheckpoint(kPeerTimeout));
   return FinishSaves();
 }
 
@@ -264,13 +265,16 @@ HostState Trainer::HostStateNow() const {
   return now;
 }
 
-Status Trainer::SaveCheckpoint() {
+Status Trainer::SaveCheckpoint(Duration patience) {
   if (!stager_ || saved_step_ == step_) return {};
   saved_step_ = step_;
   if (leader()) Report(link::Phase::kSaving);
   const RecordedSpan span(recorder_, RecordedOp::kCheckpoint, step_);
   const std::string host_state = leader() ? EncodeHostState(HostStateNow()) : "";
-  return stager_->Save(step_, state_, host_state, *barrier_);
+  const auto staged = stager_->Save(step_, state_, host_state, *barrier_, patience);
+  if (!staged.ok()) return staged.status();
+  if (!*staged) saved_step_.reset();  // The end of the run may try it again.
+  return {};
 }
 
 Status Trainer::TellSaves(Duration timeout) {

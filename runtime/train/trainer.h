@@ -137,7 +137,7 @@ class Trainer {
   Status AwaitNode();
   void Report(link::Phase phase, std::string note = {});
   HostState HostStateNow() const;
-  Status SaveCheckpoint();
+  Status SaveCheckpoint(Duration patience);
   Status TellSaves(Duration timeout);
   Status FinishSaves();
   bool leader() const { return topology_.leader(); }

@@ -170,7 +170,7 @@ void FakeJobd::Keep(Rank& rank, const link::Staged& staged) {
   rank.staged.insert(rank.staged.end(), staged.tensors.begin(), staged.tensors.end());
   if (!staged.host_state.empty()) rank.host_state = staged.host_state;
   if (staged.more) return;
-  if (refuse_saves) {
+  if (refuse_saves || staged.memory.empty()) {
     rank.staged.clear();
     Send(rank, link::Saved{.step = staged.step, .error = "the store is full"});
     return;

@@ -16,6 +16,7 @@
 #include <random>
 
 #include "runtime/base/mover_posix.h"
+#include "runtime/base/mover_progress.h"
 #include "runtime/checkpoint/store_posix.h"
 #include "tests/integration/checkpoint/mover_process_posix.h"
 #include "tests/unit/checkpoint/sample.h"
@@ -167,6 +168,85 @@ TEST(Mover, CarriesListsThatNoPacketHolds) {
             [](const auto& a, const auto& b) { return a.name < b.name; });
   EXPECT_TRUE(Expect<Loaded>(answered).tensors == write.tensors);
   EXPECT_TRUE(BytesOf(answered.payload.get()) == bytes);
+}
+
+TEST(Mover, ReadsTheBlocksThatAreAskedForIntoTheMemoryItIsHanded) {
+  const TemporaryFolder folder;
+  MoverProcess mover;
+  Expect<Opened>(mover.Ask(OpenAt(folder.path())));
+  EXPECT_FALSE(Expect<CheckpointOpened>(mover.Ask(OpenNewest{})).found);
+  Expect<Claimed>(mover.Ask(Claim{}));
+  Expect<Committed>(Save(mover, 1, 10));
+  MoverProcess other;  // Has opened nothing of it.
+  Expect<Opened>(other.Ask(OpenAt(folder.path())));
+  auto answered = mover.Ask(OpenNewest{});
+  const auto opened = Expect<CheckpointOpened>(answered);
+  ASSERT_TRUE(opened.found && answered.payload.valid());
+  const auto bytes = BytesOf(answered.payload.get());
+  ASSERT_EQ(bytes.size(), opened.bytes);
+  const auto manifest = checkpoint::Manifest::Parse(
+      std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  ASSERT_TRUE(manifest.ok());
+  const auto plan = checkpoint::LoadPlan::Make(*manifest, SampleTensors());
+  ASSERT_TRUE(plan.ok());
+  const checkpoint::ManifestFile file = manifest->file(0);
+  ReadBlocks read{.generation = 1,
+                  .step = 10,
+                  .nonce = 7,
+                  .file = std::string(file.name),
+                  .file_size = file.size,
+                  .crcs = {file.crcs.begin(), file.crcs.end()}};
+  const UniqueFd memory = MemoryOf(std::vector<std::byte>(file.size + 5));
+  Expect<BlocksRead>(other.Ask(read, memory.get()));
+  std::vector<std::byte> loaded(checkpoint::TotalBytes(SampleTensors()));
+  std::vector<std::byte*> into;
+  std::byte* at = loaded.data();
+  for (const auto& tensor : SampleTensors()) {
+    into.push_back(at);
+    at += checkpoint::BoxBytes(tensor);
+  }
+  const auto read_bytes = BytesOf(memory.get());
+  plan->Scatter(0, 0, std::span(read_bytes).first(file.size), into);
+  EXPECT_TRUE(loaded == SampleBytes(10));
+
+  TextOf(other.Ask(read), Code::kInvalid);  // Without memory.
+  TextOf(other.Ask(read, MemoryOf({std::byte{1}}).get()), Code::kInvalid);
+  ReadBlocks wrong = read;
+  wrong.crcs[0] ^= 1;
+  TextOf(other.Ask(wrong, memory.get()), Code::kDataLoss);
+  wrong = read;
+  wrong.file = "../../claims/g0000000001.json";
+  TextOf(other.Ask(wrong, memory.get()), Code::kInvalid);
+  wrong = read;
+  wrong.file_size += 1;
+  EXPECT_NE(TextOf(other.Ask(wrong, memory.get()), Code::kDataLoss).find("should have"),
+            std::string::npos);
+  Expect<BlocksRead>(other.Ask(read, memory.get()));
+}
+
+TEST(Mover, TellsWhereItIsInThePageThatItIsHanded) {
+  const TemporaryFolder folder;
+  MoverProcess mover;
+  TextOf(mover.Ask(OpenAt(folder.path()), MemoryOf({std::byte{1}}).get()), Code::kInvalid);
+  const UniqueFd page = MemoryOf(std::vector<std::byte>(sizeof(Progress)));
+  Expect<Opened>(mover.Ask(OpenAt(folder.path()), page.get()));
+  Expect<Claimed>(mover.Ask(Claim{}));
+  const auto at = [&] {
+    auto bytes = BytesOf(page.get());
+    const auto* progress = reinterpret_cast<const Progress*>(bytes.data());
+    return std::tuple(progress->moves.load(), progress->bytes.load(), progress->Where(1));
+  };
+  const std::uint64_t before = std::get<0>(at());
+  EXPECT_GT(before, 0U);
+  Write write = WriteOf(1, 5, 0, 1);
+  write.bytes_per_s = 1'000'000'000;
+  Expect<Written>(mover.Ask(write, MemoryFor(5, 0, 1).get()));
+  const auto [moves, bytes, where] = at();
+  EXPECT_GT(moves, before);
+  EXPECT_GE(bytes, 4096U);
+  EXPECT_NE(where.find("fsync of the folder run/data/g0000000001-s000000000005-"),
+            std::string::npos)
+      << where;
 }
 
 TEST(Mover, EndsWith0OnQuitAndWhenTheSocketCloses) {

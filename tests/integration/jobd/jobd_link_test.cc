@@ -66,18 +66,61 @@ TEST_F(JobdLinkTest, EndsAJobWhoseStoreFailsOnlyIfItIsRequired) {
   }
 }
 
+// How many movers of the job got the signal.
+int SignalMovers(const TestJob& job, int signal) {
+  int signalled = 0;
+  for (const pid_t pid : job.Carriers()) {
+    const auto line = ReadFile("/proc/" + std::to_string(pid) + "/cmdline");
+    if (line.ok() && *line == std::string("muster\0mover\0", 13))
+      signalled += kill(pid, signal) == 0;
+  }
+  return signalled;
+}
+
+// A mover that is stopped moves as little as one in a system call on a dead share.
+TEST_F(JobdLinkTest, ASaveThatTheStoreDoesNotTakeIsGivenUpWithThePlaceAndTheJobGoesOn) {
+  TestJobOptions options = Options(1);
+  options.argv.emplace_back("saves-at-the-end");
+  TestJob job(options);
+  ASSERT_TRUE(MakeFolders(Store()).ok());
+  job.order.checkpoint = {.store = Store(), .deadline_ms = 1000};
+  job.Start(0);
+  ASSERT_TRUE(job.Until([&] { return job.AllSay(0, "waits"); })) << job.FirstCause().text;
+  EXPECT_NE(job.Out(0, 0).find("\nsaved\n"), std::string::npos) << job.Out(0, 0);
+  EXPECT_EQ(SignalMovers(job, SIGSTOP), 1);
+  job.SendAll(StopAttempt{job.order.job, 0, 50000});
+  ASSERT_TRUE(job.UntilAll(MemberPhase::kLeft));
+  EXPECT_TRUE(job.AllSay(0, "stops")) << job.FirstCause().text;
+  const std::string out = job.Out(0, 0);
+  EXPECT_NE(out.find("not saved: node "), std::string::npos) << out;
+  EXPECT_NE(out.find("the store has not answered for "), std::string::npos) << out;
+  EXPECT_NE(out.find("777/"), std::string::npos) << "in a path of the run: " << out;
+  EXPECT_NE(out.find(" MB/s"), std::string::npos) << out;
+  EXPECT_TRUE(job.End());
+}
+
+TEST_F(JobdLinkTest, AMoverThatStandsStillIsReplacedBeforeTheNextAttemptClaims) {
+  TestJob job(Options(1));
+  ASSERT_TRUE(MakeFolders(Store()).ok());
+  job.order.checkpoint = {.store = Store(), .deadline_ms = 1000};
+  job.Start(0);
+  ASSERT_TRUE(job.Until([&] { return job.AllSay(0, "waits"); })) << job.FirstCause().text;
+  EXPECT_EQ(SignalMovers(job, SIGSTOP), 1);
+  ASSERT_EQ(kill(job.PidOf(0), SIGKILL), 0);
+  ASSERT_TRUE(job.UntilAll(MemberPhase::kLeft));
+  job.Start(1);
+  ASSERT_TRUE(job.Until([&] { return job.AllSay(1, "waits"); })) << job.FirstCause().text;
+  EXPECT_EQ(job.Out(1, 0), "loaded step 10 right\nmemory was kept\nsaved\nwaits\n");
+  EXPECT_TRUE(job.End());
+}
+
 TEST_F(JobdLinkTest, GoesOnWhenItsMoverIsKilled) {
   TestJob job(Options(1));
   ASSERT_TRUE(MakeFolders(Store()).ok());
   job.order.checkpoint.store = Store();
   job.Start(0);
   ASSERT_TRUE(job.Until([&] { return job.AllSay(0, "waits"); })) << job.FirstCause().text;
-  int killed = 0;
-  for (const pid_t pid : job.Carriers()) {
-    const auto line = ReadFile("/proc/" + std::to_string(pid) + "/cmdline");
-    if (line.ok() && *line == std::string("muster\0mover\0", 13)) killed += kill(pid, SIGKILL) == 0;
-  }
-  EXPECT_EQ(killed, 1);
+  EXPECT_EQ(SignalMovers(job, SIGKILL), 1);
   ASSERT_EQ(kill(job.PidOf(0), SIGKILL), 0);
   ASSERT_TRUE(job.UntilAll(MemberPhase::kLeft));
   EXPECT_EQ(job.FirstCause().kind, CauseKind::kSignal);

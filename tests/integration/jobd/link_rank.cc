@@ -34,14 +34,14 @@ void LoadAll(RankLink& link, std::uint32_t nodes) {
   Say("loaded step " + std::to_string(loaded->what.step) + (right ? " right" : " WRONG"));
 }
 
-void Save(RankLink& link, std::uint32_t node, std::uint32_t nodes) {
+void Save(RankLink& link, std::uint64_t step, std::uint32_t node, std::uint32_t nodes) {
   auto memory = link.GetMemory("stage", kFloats * sizeof(float), kPatience);
   if (!memory.ok()) return Say("no memory: " + memory.status().message());
   auto* floats = static_cast<float*>(mmap(nullptr, kFloats * sizeof(float), PROT_READ | PROT_WRITE,
                                           MAP_SHARED, memory->fd.get(), 0));
   Say(floats[1] == 0 ? "memory is fresh" : "memory was kept");
   for (std::uint64_t i = 0; i < kFloats; ++i) floats[i] = static_cast<float>(node * kFloats + i);
-  const Status staged = link.Stage({.step = 10,
+  const Status staged = link.Stage({.step = step,
                                     .memory = "stage",
                                     .tensors = {{.name = "weights",
                                                  .dtype = "F32",
@@ -61,7 +61,7 @@ void Save(RankLink& link, std::uint32_t node, std::uint32_t nodes) {
                                : "not saved: " + saved[0].error);
 }
 
-int Run() {
+int Run(bool saves_at_the_end) {
   const auto who = WhoAmI();
   if (!who.ok()) return 2;
   const RankInfo& info = *who;
@@ -74,11 +74,15 @@ int Run() {
     const auto node = static_cast<std::uint32_t>(info.node_rank);
     const auto nodes = static_cast<std::uint32_t>(info.num_nodes);
     LoadAll(**link, nodes);
-    Save(**link, node, nodes);
+    Save(**link, 10, node, nodes);
   }
   (*link)->Report({.step = 10, .phase = link::Phase::kTraining, .note = "in training"});
   Say("waits");
   while (!(*link)->stop_requested() && (*link)->Poll(std::chrono::seconds(1)).ok()) {
+  }
+  if (saves_at_the_end && info.local_rank == 0) {
+    Save(**link, 20, static_cast<std::uint32_t>(info.node_rank),
+         static_cast<std::uint32_t>(info.num_nodes));
   }
   Say("stops");
   (*link)->Bye(0);
@@ -88,6 +92,6 @@ int Run() {
 }  // namespace
 }  // namespace muster
 
-int main() {
-  return muster::Run();
+int main(int argc, char**) {
+  return muster::Run(argc > 1);
 }

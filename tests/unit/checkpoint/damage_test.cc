@@ -257,6 +257,14 @@ TEST_F(LargeShard, AHeaderThatDisagreesWithTheManifestIsFound) {
   const auto damage = Verify(store_, kRun, {.generation = 1, .step = 20}).damage;
   ASSERT_EQ(damage.size(), 1U);
   EXPECT_NE(damage[0].what.find("tensor \"large\""), std::string::npos) << damage[0].what;
+  Replace(file, "\"data_offsets\":[1,", "\"data_offsets\":[0,");
+  ChangeManifest(store_, [&](std::string& m) {
+    RowOf<std::uint32_t>(m, manifest_format::Kind::kCrcs, 0) = Crc32c(first);
+    --RowOf<manifest_format::BoxRow>(m, manifest_format::Kind::kBoxes, 0).begin;
+  });
+  const auto moved = Verify(store_, kRun, {.generation = 1, .step = 20}).damage;
+  ASSERT_EQ(moved.size(), 1U);
+  EXPECT_NE(moved[0].what.find("place tensors differently"), std::string::npos) << moved[0].what;
   EXPECT_TRUE(LoadNewest(store_, kRun).ok());
 }
 

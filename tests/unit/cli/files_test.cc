@@ -65,7 +65,7 @@ workdir: /srv
 time_limit: 2h
 grace: 90s
 restart: {max: 7, on: [signal], never: [2, 93]}
-checkpoint: {store: /nfs/ckpt, keep: 5, required: false}
+checkpoint: {store: /nfs/ckpt, keep: 5, required: false, deadline: 30s, limit_mb_per_s: 250}
 env_contract: [slurm, horovod]
 bind: numa
 cuda_visible_devices: rank
@@ -81,8 +81,11 @@ limits: {core: unlimited, memlock: 2G}
   EXPECT_EQ(job->max_restarts, 7U);
   EXPECT_EQ(job->restart_on, (std::vector<std::string>{"signal"}));
   EXPECT_EQ(job->never, (std::vector<std::int32_t>{2, 93}));
-  EXPECT_EQ(job->checkpoint,
-            (CheckpointPolicy{.store = "/nfs/ckpt", .keep = 5, .required = false}));
+  EXPECT_EQ(job->checkpoint, (CheckpointPolicy{.store = "/nfs/ckpt",
+                                               .keep = 5,
+                                               .required = false,
+                                               .deadline_ms = 30'000,
+                                               .bytes_per_s = 250'000'000}));
   EXPECT_EQ(job->launch, (LaunchOptions{.contracts = {"slurm", "horovod"},
                                         .bind = Bind::kNuma,
                                         .gpu_view = GpuView::kRank,

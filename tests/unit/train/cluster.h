@@ -134,14 +134,24 @@ class FakeSink final : public CheckpointSink {
     saved_.push_back({.step = shard.step});
     return {};
   }
-  Result<std::vector<link::Saved>> Poll(Duration) override { return std::exchange(saved_, {}); }
+  Status Skip(std::uint64_t step) override {
+    saved_.push_back({.step = step, .error = "skipped"});
+    ++skips_;
+    return {};
+  }
+  Result<std::vector<link::Saved>> Poll(Duration) override {
+    if (skips_ < answers_after_skips) return std::vector<link::Saved>();
+    return std::exchange(saved_, {});
+  }
 
   bool fails_to_read = false;
+  int answers_after_skips = 0;  // Until then it says of no save how it went.
 
  private:
   checkpoint::CommitStore& store_;
   const std::uint32_t node_;
   std::vector<link::Saved> saved_;
+  int skips_ = 0;
   std::vector<std::byte> read_;
 };
 
@@ -217,6 +227,7 @@ struct Cluster {
   std::uint64_t dies_after = 0;
   int rank_without_memory = -1;
   int node_that_reads_nothing = -1;
+  int answers_after_skips = 0;
   int rank_with_memory_of_its_own = -1;
   bool impatient = false;  // Nobody waits long.
   Mischief mischief;
@@ -273,6 +284,7 @@ struct Cluster {
     CommunicationOverlap beside;
     std::optional<FakeSink> sink;
     if (store != nullptr) sink.emplace(*store, rank / per_node);
+    if (sink) sink->answers_after_skips = answers_after_skips;
     if (sink) sink->fails_to_read = rank / per_node == node_that_reads_nothing;
     TrainOptions mine = options;
     mine.checkpoints = store != nullptr;

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,6 +32,26 @@ TEST(SharedMemory, OfTheJobDaemonIsMapped) {
   const auto mapped = MapShared(fd.get(), "gradients", kBytes);
   ASSERT_TRUE(mapped.ok());
   (*mapped)[kBytes - 1] = std::byte{7};
+  munmap(mapped->data(), mapped->size());
+}
+
+// Of the part, to whole pages, and of nothing else.
+TEST(SharedMemory, TakesThePagesOfAPartBeforeTheyAreWritten) {
+  const UniqueFd fd = Memfd(kBytes);
+  const auto mapped = MapShared(fd.get(), "stage", kBytes);
+  ASSERT_TRUE(mapped.ok());
+  const auto taken = [&] {
+    struct stat info {};
+    EXPECT_EQ(fstat(fd.get(), &info), 0);
+    return static_cast<std::size_t>(info.st_blocks) * 512;
+  };
+  ASSERT_EQ(taken(), 0U);
+  ASSERT_TRUE(TakePages(mapped->subspan(5000, 20000)).ok());
+  if (taken() == 0) GTEST_SKIP() << "skipped: this kernel has no MADV_POPULATE_WRITE";
+  EXPECT_EQ(taken(), 6U * 4096);
+  EXPECT_TRUE(TakePages(mapped->first(0)).ok());
+  EXPECT_TRUE(TakePages(*mapped).ok());
+  EXPECT_EQ(taken(), kBytes);
   munmap(mapped->data(), mapped->size());
 }
 

@@ -196,6 +196,28 @@ TEST(Trainer, NodesReadACommitOnceTogetherHoweverManyTheyAre) {
   }
 }
 
+// A store that takes no more: two saves lie in the two memories, the others are skipped and said,
+// and the last one is saved once there is room.
+TEST(Trainer, ASaveThatFindsBothMemoriesInUseIsSkippedAndTrainingGoesOn) {
+  checkpoint::CommitStore store(2);
+  Cluster cluster(2, 2);
+  cluster.store = &store;
+  cluster.answers_after_skips = 2;
+  TrainOptions options = kOptions;
+  options.checkpoint_every = 1;
+  options.skip_busy_saves = true;
+  const Cluster::End end = cluster.Train(options);
+  ASSERT_TRUE(end.status.ok()) << end.status.message();
+  EXPECT_EQ(end.parameters, Cluster(1, 1).Train(kOptions).parameters);
+  EXPECT_EQ(store.Steps(), (std::vector<std::uint64_t>{1, 2, 5}));
+  const auto said = [&](const std::string& line) {
+    return std::count(end.said.begin(), end.said.end(), line);
+  };
+  EXPECT_EQ(said("checkpoint of step 3 is NOT committed: skipped"), 1);
+  EXPECT_EQ(said("checkpoint of step 4 is NOT committed: skipped"), 1);
+  EXPECT_EQ(said("checkpoint of step 5 is committed"), 1);
+}
+
 TEST(Trainer, ANodeThatCannotReadTheCommitEndsAllAndNobodyWaitsForIt) {
   checkpoint::CommitStore store(1);
   Cluster before(1, 1);
