@@ -9,7 +9,7 @@ namespace {
 // For four lines 2 KiB ahead; behind the end it does no harm.
 inline void AskAhead(const void* values) {
   const auto* at = static_cast<const char*>(values) + 2048;
-  for (int line = 0; line < 4; ++line) __builtin_prefetch(at + 64 * line);
+  for (std::size_t line = 0; line < 4; ++line) __builtin_prefetch(at + 64 * line);
 }
 
 }  // namespace
