@@ -33,19 +33,26 @@ std::uint8_t Draw(std::span<const float> logits, std::uint64_t random) {
 
 }  // namespace
 
-ByteModel::ByteModel(const GptConfig& config, std::string_view text, std::uint64_t seed)
-    : config_(config), text_(text), seed_(seed), gpt_(config) {
+ByteModel::ByteModel(const GptConfig& config, std::string_view text, std::uint64_t seed,
+                     std::size_t sequences)
+    : config_(config), text_(text), seed_(seed), sequences_(sequences), gpt_(config, sequences) {
   CHECK(text.size() > config.context);
 }
 
+// The sequences that each would be a micro-batch of, were there one in each.
 float ByteModel::Gradient(const MicroBatch& at, const Layout& layout, const float* parameters,
                           float* gradient, Backward& backward) {
-  const std::size_t first = SampleIndex(seed_, at.step, at.index, text_.size() - config_.context);
-  const std::span text(reinterpret_cast<const std::uint8_t*>(text_.data()), text_.size());
-  return gpt_.Gradient(layout, parameters,
-                       {.tokens = text.subspan(first, config_.context),
-                        .targets = text.subspan(first + 1, config_.context)},
-                       gradient, backward);
+  tokens_.clear();
+  targets_.clear();
+  for (std::size_t s = 0; s < sequences_; ++s) {
+    const auto number = static_cast<std::uint32_t>(at.index * sequences_ + s);
+    const std::size_t first = SampleIndex(seed_, at.step, number, text_.size() - config_.context);
+    const std::string_view text = text_.substr(first, config_.context + 1);
+    tokens_.insert(tokens_.end(), text.begin(), text.end() - 1);
+    targets_.insert(targets_.end(), text.begin() + 1, text.end());
+  }
+  return gpt_.Gradient(layout, parameters, {.tokens = tokens_, .targets = targets_}, gradient,
+                       backward);
 }
 
 std::string WriteLines(const GptConfig& config, const Layout& layout, const float* parameters,

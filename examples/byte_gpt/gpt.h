@@ -1,7 +1,7 @@
-// A byte-level GPT-2: its tensors, its forward and its backward pass over one sequence.
+// A byte-level GPT-2: its tensors, its forward and its backward pass over a few sequences.
 //
 // Pre-norm blocks, learned positions, embedding and head tied.  Weights are stored (out, in), as
-// PyTorch's Linear does.  An instance keeps the activations of one sequence: one thread.
+// PyTorch's Linear does.  An instance keeps the activations of its sequences: one thread.
 #pragma once
 
 #include <cstdint>
@@ -31,19 +31,21 @@ void InitializeGpt(const GptConfig& config, std::uint64_t seed, const Layout& la
 
 class Gpt {
  public:
-  explicit Gpt(const GptConfig& config);
+  // `sequences`: so many at once, which are equally long.
+  explicit Gpt(const GptConfig& config, std::size_t sequences = 1);
 
-  // Logits of the byte after each of `tokens` (at most `context`), a row of `vocabulary` each.
+  // Logits of the byte after each of `tokens` (one sequence after the other, each of at most
+  // `context`), a row of `vocabulary` each.
   std::span<const float> Forward(const Layout& layout, const float* parameters,
                                  std::span<const std::uint8_t> tokens);
 
-  struct Sequence {
+  struct Batch {
     std::span<const std::uint8_t> tokens, targets;  // Equally long.
   };
-  // Mean loss of predicting targets[i] after tokens[0..i]; writes its whole gradient, times
-  // backward.loss_scale(), and tells tensor by tensor when it is final.
-  float Gradient(const Layout& layout, const float* parameters, const Sequence& sequence,
-                 float* gradient, Backward& backward);
+  // Mean loss of predicting targets[i] after the tokens of its sequence up to i; writes its whole
+  // gradient, times backward.loss_scale(), and tells tensor by tensor when it is final.
+  float Gradient(const Layout& layout, const float* parameters, const Batch& batch, float* gradient,
+                 Backward& backward);
 
  private:
   using Buffer = std::vector<float>;
@@ -66,7 +68,9 @@ class Gpt {
                       float* d_in) const;
 
   const GptConfig config_;
-  std::size_t length_ = 0;  // Of the current sequence.
+  const std::size_t sequences_;
+  std::size_t length_ = 0;  // Of each current sequence.
+  std::size_t rows_ = 0;    // Of all.
   Buffer embedded_, final_norm_, final_mean_, final_rstd_, logits_;
   std::vector<LayerActivations> layers_;
   Buffer d_stream_, d_branch_, d_wide_, d_qkv_, d_mixed_, d_attention_;

@@ -82,7 +82,7 @@ void AddModelOptions(CLI::App& app, ByteGptOptions& options) {
   app.add_option("--channels", options.channels, "Width of the model");
   app.add_option("--heads", options.heads, "Of the attention; channels are a multiple of them");
   app.add_option("--context", options.context, "Bytes of a sequence");
-  app.add_option("--sequences", options.sequences, "Of a micro-batch; more than 1 with cuda only")
+  app.add_option("--sequences", options.sequences, "Of a micro-batch")
       ->capture_default_str()
       ->check(CLI::Range(1, 65536));
   app.add_option("--peak-tflops", options.peak_tflops,

@@ -34,11 +34,6 @@ Result<GptConfig> ToGptConfig(const ByteGptOptions& options) {
                                       " heads: the channels must be a multiple of the heads" +
                                       (cuda ? ", and of 16 with --device cuda" : ""));
   }
-  if (!cuda && options.sequences != 1) {
-    return Status(Code::kInvalid, "--sequences is " + std::to_string(options.sequences) +
-                                      "; on a CPU a micro-batch is one sequence: take more "
-                                      "--micro-batches, or --device cuda");
-  }
   if (options.backend == "nccl" && !cuda) {
     return Status(Code::kInvalid, "--backend nccl moves the memory of GPUs: add --device cuda");
   }

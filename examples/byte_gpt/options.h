@@ -25,8 +25,8 @@ struct ByteGptOptions {
   std::string device = "cpu";
   std::string size = "byte";
   std::size_t layers = 0, channels = 0, heads = 0, context = 0;  // 0: those of `size`.
-  std::size_t sequences = 1;  // Of a micro-batch; more than one on GPUs only.
-  double peak_tflops = 0;     // 0: of the GPU that was found.
+  std::size_t sequences = 1;                                     // Of a micro-batch.
+  double peak_tflops = 0;                                        // 0: of the GPU that was found.
   std::string step_log;
   std::size_t sample = 0;
   bool hash = false;

@@ -86,9 +86,8 @@ Status TrainRank(const ByteGptOptions& options, const std::string& text, const G
   if (!train.ok()) return std::move(train).status();
   train->checkpoints = rank.checkpoints;
   train->first_node_saves = rank.link == nullptr;
-  train->facts = FactsOf(*config, text);
+  train->facts = FactsOf(options, *config, text);
   train->facts["gemm_kernels"] = "cuBLASLt";
-  if (options.sequences > 1) train->facts["sequences"] = std::to_string(options.sequences);
   const std::uint64_t all = std::uint64_t{options.micro_batches} * options.accumulate;
   auto model = GpuGpt::Make({.gpt = *config,
                              .sequences = options.sequences,

@@ -18,7 +18,7 @@
 
 namespace muster {
 
-RunFacts FactsOf(const GptConfig& config, const std::string& text) {
+RunFacts FactsOf(const ByteGptOptions& options, const GptConfig& config, const std::string& text) {
   RunFacts facts = {
       {"model", "byte_gpt layers " + std::to_string(config.layers) + " width " +
                     std::to_string(config.width) + " heads " + std::to_string(config.heads) +
@@ -29,6 +29,7 @@ RunFacts FactsOf(const GptConfig& config, const std::string& text) {
   if (config.vocabulary != GptConfig().vocabulary) {
     facts["model"] += " vocabulary " + std::to_string(config.vocabulary);
   }
+  if (options.sequences > 1) facts["sequences"] = std::to_string(options.sequences);
   return facts;
 }
 
@@ -67,8 +68,8 @@ void PrintEnd(const ByteGptOptions& options, const GptConfig& config, const Trai
               double seconds) {
   const Layout& layout = trainer.layout();
   const std::uint64_t steps = trainer.step() - trainer.first_step();
-  const double tokens =
-      static_cast<double>(steps * trainer.topology().micro_batches() * config.context);
+  const double tokens = static_cast<double>(steps * trainer.topology().micro_batches() *
+                                            options.sequences * config.context);
   std::printf("%s after step %llu: loss ema %.4f, %.0f tokens/s\n",
               trainer.stopped() ? "stopped" : "done",
               static_cast<unsigned long long>(trainer.step()), trainer.loss_ema(),
@@ -83,7 +84,7 @@ Status TrainRank(const ByteGptOptions& options, const std::string& text, const R
   const auto parsed = ToGptConfig(options);
   if (!parsed.ok()) return parsed.status();
   const GptConfig config = *parsed;
-  ByteModel model(config, text, options.seed);
+  ByteModel model(config, text, options.seed, options.sequences);
   Clock& clock = RealClock();
   Console console(parts.group.rank() == 0, options.steps, clock, parts.link);
   if (parts.group.rank() == 0 && !options.step_log.empty()) {
@@ -95,7 +96,7 @@ Status TrainRank(const ByteGptOptions& options, const std::string& text, const R
   if (!train.ok()) return std::move(train).status();
   train->checkpoints = parts.checkpoints;
   train->first_node_saves = parts.link == nullptr;
-  train->facts = FactsOf(config, text);
+  train->facts = FactsOf(options, config, text);
   train->facts["gemm_kernels"] = GemmKernelFamily();
   CommunicationOverlap overlap;
   const auto make_barrier = [&parts](std::byte* memory, std::uint32_t ranks) {

@@ -27,7 +27,7 @@ struct RankParts {
 };
 
 // Of the model and its data; what computes is for the caller to add.
-RunFacts FactsOf(const GptConfig& config, const std::string& text);
+RunFacts FactsOf(const ByteGptOptions& options, const GptConfig& config, const std::string& text);
 
 // What --sample and --hash ask for.
 void PrintTail(const ByteGptOptions& options, const GptConfig& config, const Layout& layout,

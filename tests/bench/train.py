@@ -101,7 +101,9 @@ class Torch:
 
 def tokens(table, options, ours, torch):
     for ranks in (1, 2):
-        sides = [lambda r=ranks: ours.run(options.steps, ranks=r)]
+        # Two micro-batches of eight sequences: PyTorch, too, takes each rank's sequences at once.
+        sides = [lambda r=ranks: ours.run(options.steps, ranks=r, micro_batches=2,
+                                          more=["--sequences", "8"])]
         if torch:
             sides.append(lambda r=ranks: torch.run(options.steps, ranks=r))
         results = in_turn(options.runs, sides)

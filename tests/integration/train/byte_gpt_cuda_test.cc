@@ -66,7 +66,6 @@ TEST_F(ByteGptCuda, WhatIsMissingOrDoesNotGoTogetherIsToldWithWhatToDo) {
   ExpectRefused(RunProgram({BYTE_GPT, "--device", "cuda", "--channels", "24"}), 2,
                 "and of 16 with --device cuda");
   ExpectRefused(RunProgram({BYTE_GPT, "--backend", "nccl"}), 2, "add --device cuda");
-  ExpectRefused(RunProgram({BYTE_GPT, "--sequences", "4"}), 2, "on a CPU a micro-batch is one");
 }
 
 }  // namespace

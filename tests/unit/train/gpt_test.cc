@@ -50,6 +50,37 @@ TEST(Gpt, AFreshModelsLossIsLn256) {
   EXPECT_NEAR(loss, std::log(256.0), 0.05);
 }
 
+// Several sequences at once: the mean of what each of them alone would be, from the same bytes.
+TEST(Gpt, AMicroBatchOfSeveralSequencesIsTheirMean) {
+  constexpr std::uint32_t kSequences = 3;
+  const GptConfig config{.layers = 2, .width = 32, .heads = 2, .context = 16};
+  const Layout layout(GptTensors(config));
+  const std::string text = RandomText(1000);
+  ByteModel together(config, text, 42, kSequences);
+  ByteModel alone(config, text, 42);
+  EXPECT_EQ(together.tokens_per_micro_batch(), kSequences * alone.tokens_per_micro_batch());
+  std::vector<float> parameters(layout.elements());
+  together.Initialize(42, layout, parameters.data());
+  std::vector<float> gradient(layout.gradient_elements());
+  const float loss = GradientOf(together, {.step = 3, .index = 2}, layout, parameters, gradient);
+  double mean_loss = 0;
+  std::vector<float> mean(layout.gradient_elements());
+  std::vector<float> one(layout.gradient_elements());
+  for (std::uint32_t s = 0; s < kSequences; ++s) {
+    const MicroBatch at{.step = 3, .index = 2 * kSequences + s};
+    mean_loss += static_cast<double>(GradientOf(alone, at, layout, parameters, one)) / kSequences;
+    for (std::size_t i = 0; i < layout.elements(); ++i) mean[i] += one[i] / kSequences;
+  }
+  EXPECT_NEAR(loss, mean_loss, 1e-5);
+  double error = 0;
+  double norm = 0;
+  for (std::size_t i = 0; i < layout.elements(); ++i) {
+    error += std::pow(static_cast<double>(gradient[i] - mean[i]), 2);
+    norm += std::pow(static_cast<double>(mean[i]), 2);
+  }
+  EXPECT_LT(std::sqrt(error / norm), 1e-5);
+}
+
 // Along a random direction in each tensor, the loss changes as the gradient says.
 TEST(Gpt, GradientAgreesWithFiniteDifferencesInEveryTensor) {
   const GptConfig config{.layers = 2, .width = 32, .heads = 2, .context = 16};
