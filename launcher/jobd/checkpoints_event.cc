@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "launcher/jobd/mover_verdicts.h"
 #include "runtime/base/log.h"
 #include "runtime/base/wire.h"
 
@@ -13,28 +14,10 @@ namespace {
 using checkpoint_words::Generation;
 using checkpoint_words::SaveEnded;
 using checkpoint_words::ShardEnded;
-
-constexpr int kDeathsMax = 5;
-constexpr std::size_t kTensorBytesMax = link::kPacketMax / 2;  // A packet holds more than these.
-
-// The store's fault: not that of a mover that died, nor one that may pass: a checkpoint that is
-// given up because the store does not answer never stops the job.
-bool OfStore(const mover::Failed& failed) {
-  if (failed.code == Code::kDeadline) return false;
-  return failed.code != Code::kUnavailable || failed.text.find("the mover ended") != 0;
-}
-
-// The mover died over a request that may be made again, and not too often yet.
-bool MayRetry(const mover::FromMover& answer, int deaths) {
-  const auto* failed = std::get_if<mover::Failed>(&answer);
-  if (failed == nullptr || failed->code == Code::kDeadline) return false;
-  return !OfStore(*failed) && deaths < kDeathsMax;
-}
-
-std::string TextOf(const mover::FromMover& answer) {
-  const auto* failed = std::get_if<mover::Failed>(&answer);
-  return failed == nullptr ? "the mover answered something else" : failed->text;
-}
+using mover_verdicts::IsLate;
+using mover_verdicts::MayRetry;
+using mover_verdicts::OfStore;
+using mover_verdicts::TextOf;
 
 }  // namespace
 
@@ -48,7 +31,16 @@ void Checkpoints::Begin(const StartAttempt& order) {
   ++life_;
   mover_.SetStore(order.checkpoint.store, order.run_id,
                   std::chrono::milliseconds(order.checkpoint.deadline_ms));
-  if (!order.checkpoint.store.empty() && order.host_index == 0) Claim();
+  claim_due_ = !order.checkpoint.store.empty() && order.host_index == 0;
+  MaybeClaim();
+}
+
+// A claim ends what the last attempt could still commit: what one node alone has staged is
+// committed first, though its rank has died since.
+void Checkpoints::MaybeClaim() {
+  if (!claim_due_ || finishing_ > 0) return;
+  claim_due_ = false;
+  Claim();
 }
 
 void Checkpoints::End() {
@@ -71,9 +63,8 @@ void Checkpoints::Claim(int deaths) {
                if (life != life_ || !active_) return;
                const auto* claimed = std::get_if<mover::Claimed>(&answer);
                // What a mover that was left behind claims late is another generation.
-               const auto* failed = std::get_if<mover::Failed>(&answer);
-               const bool late = failed != nullptr && failed->code == Code::kDeadline;
-               if (MayRetry(answer, deaths) || (late && deaths == 0)) return Claim(deaths + 1);
+               const bool again = MayRetry(answer, deaths) || (IsLate(answer) && deaths == 0);
+               if (again) return Claim(deaths + 1);
                Generation generation;
                if (claimed != nullptr) {
                  generation.generation = claimed->generation;
@@ -130,27 +121,36 @@ void Checkpoints::Write(std::uint32_t local_rank, const link::Staged& staged) {
 void Checkpoints::AskWrite(const ShardEnded& shard, const link::Staged& staged, int deaths) {
   ShardEnded ended = shard;
   const auto block = services_.memory().Find(staged.memory);
-  if (!block.ok()) ended.error = block.status().message();
+  if (ended.error.empty() && !block.ok()) ended.error = block.status().message();
   if (!ended.error.empty()) return ShardDone(ended);
+  const mover::Write write{.generation = generation_->generation,
+                           .step = staged.step,
+                           .nonce = shard.nonce,
+                           .node = order_->host_index,
+                           .nodes = static_cast<std::uint32_t>(order_->hosts.size()),
+                           .tensors = staged.tensors,
+                           .again = deaths > 0,
+                           .bytes_per_s = order_->checkpoint.bytes_per_s / order_->hosts.size()};
+  const std::uint32_t keep = order_->checkpoint.keep;
   reading_.emplace(staged.memory, life_);
+  const bool alone = write.nodes == 1;
+  if (alone) ++finishing_;
   mover_.Ask(
-      mover::Write{.generation = generation_->generation,
-                   .step = staged.step,
-                   .nonce = shard.nonce,
-                   .node = order_->host_index,
-                   .nodes = static_cast<std::uint32_t>(order_->hosts.size()),
-                   .tensors = staged.tensors,
-                   .again = deaths > 0,
-                   .bytes_per_s = order_->checkpoint.bytes_per_s / order_->hosts.size()},
-      [this, life = life_, shard = ended, staged, deaths](const mover::FromMover& answer,
-                                                          const UniqueFd&) mutable {
+      write,
+      [this, life = life_, shard = ended, staged, deaths, write, keep, alone](
+          const mover::FromMover& answer, const UniqueFd&) mutable {
         DoneReading(staged.memory, staged.step);
+        const auto* written = std::get_if<mover::Written>(&answer);
+        if (written != nullptr) shard.report = written->report;
+        const bool over = life != life_ || !active_;
+        if (over && alone && written != nullptr) {
+          AskCommit(CommitOf(write, {shard.report}, shard.host_state, keep), 0);
+        }
+        if (alone) --finishing_;
         MaybeSettled();
-        if (life != life_ || !active_) return;
+        if (over) return MaybeClaim();
         if (MayRetry(answer, deaths)) return AskWrite(shard, staged, deaths + 1);
-        if (const auto* written = std::get_if<mover::Written>(&answer)) {
-          shard.report = written->report;
-        } else {
+        if (written == nullptr) {
           shard.error = "node " + order_->hosts[order_->host_index].node + ": " + TextOf(answer);
           const auto* failed = std::get_if<mover::Failed>(&answer);
           shard.store_failed = failed == nullptr || OfStore(*failed);
@@ -197,16 +197,28 @@ void Checkpoints::On(std::uint32_t from, const ShardEnded& message) {
   Commit(message.step, whole);
 }
 
+mover::Commit Checkpoints::CommitOf(const mover::Write& write,
+                                    std::vector<mover::ShardReport> reports,
+                                    const std::string& host_state, std::uint32_t keep) {
+  return {.generation = write.generation,
+          .step = write.step,
+          .nonce = write.nonce,
+          .nodes = write.nodes,
+          .reports = std::move(reports),
+          .host_state = host_state,
+          .keep = keep};
+}
+
 void Checkpoints::Commit(std::uint64_t step, const Save& save) {
   const ShardEnded& first = save.ended.begin()->second;
-  mover::Commit commit{.generation = generation_->generation,
-                       .step = step,
-                       .nonce = first.nonce,
-                       .nodes = static_cast<std::uint32_t>(order_->hosts.size()),
-                       .host_state = first.host_state,
-                       .keep = order_->checkpoint.keep};
-  for (const auto& [host, shard] : save.ended) commit.reports.push_back(shard.report);
-  AskCommit(commit, 0);
+  std::vector<mover::ShardReport> reports;
+  for (const auto& [host, shard] : save.ended) reports.push_back(shard.report);
+  AskCommit(CommitOf({.generation = generation_->generation,
+                      .step = step,
+                      .nonce = first.nonce,
+                      .nodes = static_cast<std::uint32_t>(order_->hosts.size())},
+                     std::move(reports), first.host_state, order_->checkpoint.keep),
+            0);
 }
 
 void Checkpoints::AskCommit(const mover::Commit& commit, int deaths) {
@@ -256,112 +268,6 @@ void Checkpoints::StoreFailed(const std::string& text) {
     return callbacks_.failed({.kind = CauseKind::kStore, .text = told});
   }
   services_.Note(told + "; the job goes on without this checkpoint");
-}
-
-// ---- a load -------------------------------------------------------------------------------------
-
-// A run is claimed before anything of it is read.
-template <typename Answer>
-void Checkpoints::WithGeneration(std::uint32_t local_rank, const std::function<void()>& act) {
-  if (!active_ || order_->checkpoint.store.empty()) return services_.Say(local_rank, Answer{});
-  const auto ready = [this, local_rank, act] {
-    // Without a generation nothing will be saved; what is there can be read all the same.
-    if (generation_->error.empty() || !order_->checkpoint.required) return act();
-    Answer answer;
-    answer.error = generation_->error;
-    services_.Say(local_rank, answer);
-  };
-  if (generation_) return ready();
-  waiting_.emplace_back(ready);
-}
-
-void Checkpoints::Load(std::uint32_t local_rank) {
-  WithGeneration<link::Loaded>(local_rank, [this, local_rank] { AskLoad(local_rank); });
-}
-
-void Checkpoints::Open(std::uint32_t local_rank) {
-  WithGeneration<link::CheckpointOpened>(local_rank, [this, local_rank] { AskOpen(local_rank); });
-}
-
-// Also on a node that has opened nothing itself: another one's leader has, and passed it on.
-void Checkpoints::Read(std::uint32_t local_rank, const link::ReadBlocks& read) {
-  WithGeneration<link::BlocksRead>(local_rank,
-                                   [this, local_rank, read] { AskRead(local_rank, read, 0); });
-}
-
-void Checkpoints::AskOpen(std::uint32_t local_rank, int deaths) {
-  mover_.Ask(mover::OpenNewest{}, [this, life = life_, local_rank, deaths](
-                                      const mover::FromMover& answer, UniqueFd payload) {
-    MaybeSettled();
-    if (life != life_ || !active_) return;
-    if (MayRetry(answer, deaths)) return AskOpen(local_rank, deaths + 1);
-    const auto* opened = std::get_if<mover::CheckpointOpened>(&answer);
-    if (opened == nullptr) {
-      return services_.Say(local_rank, link::CheckpointOpened{.error = TextOf(answer)});
-    }
-    for (const std::string& note : opened->notes) services_.Note(note);
-    services_.Say(local_rank,
-                  link::CheckpointOpened{.found = opened->found, .bytes = opened->bytes},
-                  opened->found ? std::make_shared<UniqueFd>(std::move(payload)) : nullptr);
-  });
-}
-
-void Checkpoints::AskRead(std::uint32_t local_rank, const link::ReadBlocks& read, int deaths) {
-  const auto block = services_.memory().Find(read.memory);
-  if (!block.ok()) {
-    return services_.Say(local_rank, link::BlocksRead{.error = block.status().message()});
-  }
-  mover_.Ask(
-      mover::ReadBlocks{.generation = read.generation,
-                        .step = read.step,
-                        .nonce = read.nonce,
-                        .file = read.file,
-                        .file_size = read.file_size,
-                        .first = read.first,
-                        .crcs = read.crcs},
-      [this, life = life_, local_rank, read, deaths](const mover::FromMover& answer,
-                                                     const UniqueFd&) {
-        MaybeSettled();
-        if (life != life_ || !active_) return;
-        if (MayRetry(answer, deaths)) return AskRead(local_rank, read, deaths + 1);
-        const bool done = std::holds_alternative<mover::BlocksRead>(answer);
-        services_.Say(local_rank, link::BlocksRead{.error = done ? "" : TextOf(answer)});
-      },
-      UniqueFd(fcntl(block->fd, F_DUPFD_CLOEXEC, 0)));
-}
-
-void Checkpoints::AskLoad(std::uint32_t local_rank, int deaths) {
-  mover_.Ask(mover::Load{}, [this, life = life_, local_rank, deaths](const mover::FromMover& answer,
-                                                                     UniqueFd payload) {
-    MaybeSettled();
-    if (life != life_ || !active_) return;
-    if (MayRetry(answer, deaths)) return AskLoad(local_rank, deaths + 1);
-    TellLoaded(local_rank, answer, std::move(payload));
-  });
-}
-
-void Checkpoints::TellLoaded(std::uint32_t local_rank, const mover::FromMover& answer,
-                             UniqueFd payload) {
-  const auto* loaded = std::get_if<mover::Loaded>(&answer);
-  if (loaded == nullptr) return services_.Say(local_rank, link::Loaded{.error = TextOf(answer)});
-  for (const std::string& note : loaded->notes) services_.Note(note);
-  link::Loaded part{.found = loaded->found, .step = loaded->step, .host_state = loaded->host_state};
-  std::size_t size = 0;
-  for (const link::StagedTensor& tensor : loaded->tensors) {
-    const std::size_t next = EncodeWire(tensor).size();
-    if (size + next > kTensorBytesMax) {
-      part.more = true;
-      services_.Say(local_rank, part);
-      part.tensors.clear();
-      part.host_state.clear();
-      size = 0;
-    }
-    size += next;
-    part.tensors.push_back(tensor);
-  }
-  part.more = false;
-  services_.Say(local_rank, part,
-                loaded->found ? std::make_shared<UniqueFd>(std::move(payload)) : nullptr);
 }
 
 // ---- the other daemons --------------------------------------------------------------------------

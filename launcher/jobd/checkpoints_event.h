@@ -66,12 +66,15 @@ class Checkpoints {
   void On(std::uint32_t from, const checkpoint_words::ShardEnded& message);
   void On(std::uint32_t from, const checkpoint_words::SaveEnded& message);
   // `deaths`: how many movers have died over this very request.
+  void MaybeClaim();
   void Claim(int deaths = 0);
   void Write(std::uint32_t local_rank, const link::Staged& staged);
   void AskWrite(const checkpoint_words::ShardEnded& shard, const link::Staged& staged, int deaths);
   void DoneReading(const std::string& memory, std::uint64_t step);
   void ShardDone(const checkpoint_words::ShardEnded& shard);
   void Commit(std::uint64_t step, const Save& save);
+  static mover::Commit CommitOf(const mover::Write& write, std::vector<mover::ShardReport> reports,
+                                const std::string& host_state, std::uint32_t keep);
   void AskCommit(const mover::Commit& commit, int deaths);
   void Committed(std::uint64_t step, const mover::FromMover& answer);
   void EndSave(std::uint64_t step, const std::string& error);
@@ -93,6 +96,8 @@ class Checkpoints {
   std::optional<StartAttempt> order_;
   bool active_ = false;
   bool settling_ = false;
+  bool claim_due_ = false;
+  int finishing_ = 0;       // Saves of one node alone that are being written.
   std::uint64_t life_ = 0;  // Grows with each attempt: answers of an older one are late.
   std::optional<checkpoint_words::Generation> generation_;
   std::vector<std::function<void()>> waiting_;      // For the generation.

@@ -52,9 +52,8 @@ Status TakePages(std::span<std::byte> part) {
   constexpr std::uintptr_t kPage = 4096;
   constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE; not in every libc yet.
   if (part.empty()) return {};
-  const auto begin = reinterpret_cast<std::uintptr_t>(part.data()) / kPage * kPage;
-  const auto end = reinterpret_cast<std::uintptr_t>(part.data()) + part.size();
-  if (madvise(reinterpret_cast<void*>(begin), end - begin, kPopulateWrite) == 0) return {};
+  const std::size_t before = reinterpret_cast<std::uintptr_t>(part.data()) % kPage;
+  if (madvise(part.data() - before, part.size() + before, kPopulateWrite) == 0) return {};
   if (errno == EINVAL) return {};
   return Status(Code::kExhausted,
                 ErrnoStatus("no memory for " + HumanBytes(part.size()), errno).message());

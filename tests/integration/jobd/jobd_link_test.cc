@@ -27,7 +27,7 @@ TEST_F(JobdLinkTest, LoadsInTheNextAttemptWhatWasCommittedInThisOne) {
   ASSERT_TRUE(job.Until([&] { return job.AllSay(0, "waits"); }))
       << job.Out(0, 0) << job.Out(0, 1) << job.Out(0, 2) << job.Out(0, 3);
   for (const std::uint32_t rank : {0U, 2U}) {
-    EXPECT_EQ(job.Out(0, rank), "nothing to load\nmemory is fresh\nsaved\nwaits\n");
+    EXPECT_EQ(job.Out(0, rank), "nothing to load\nmemory is fresh\nstaged\nsaved\nwaits\n");
   }
   EXPECT_TRUE(job.Until([&] {
     const auto& progress = job.nodes[0]->progress;
@@ -40,7 +40,7 @@ TEST_F(JobdLinkTest, LoadsInTheNextAttemptWhatWasCommittedInThisOne) {
   job.Start(1);
   ASSERT_TRUE(job.Until([&] { return job.AllSay(1, "waits"); })) << job.FirstCause().text;
   for (const std::uint32_t rank : {0U, 2U}) {
-    EXPECT_EQ(job.Out(1, rank), "loaded step 10 right\nmemory was kept\nsaved\nwaits\n");
+    EXPECT_EQ(job.Out(1, rank), "loaded step 10 right\nmemory was kept\nstaged\nsaved\nwaits\n");
   }
   job.SendAll(StopAttempt{job.order.job, 1, 50000});
   ASSERT_TRUE(job.UntilAll(MemberPhase::kLeft));
@@ -99,6 +99,22 @@ TEST_F(JobdLinkTest, ASaveThatTheStoreDoesNotTakeIsGivenUpWithThePlaceAndTheJobG
   EXPECT_TRUE(job.End());
 }
 
+// Written slowly, so that its rank is long dead by then.
+TEST_F(JobdLinkTest, WhatWasStagedIsCommittedThoughItsRankDiesAndTheNextAttemptLoadsIt) {
+  TestJob job(Options(1));
+  ASSERT_TRUE(MakeFolders(Store()).ok());
+  job.order.checkpoint = {.store = Store(), .bytes_per_s = 8000};
+  job.Start(0);
+  ASSERT_TRUE(job.Until([&] { return job.Out(0, 0).find("staged\n") != std::string::npos; }));
+  ASSERT_EQ(kill(job.PidOf(0), SIGKILL), 0);
+  ASSERT_TRUE(job.UntilAll(MemberPhase::kLeft));
+  EXPECT_EQ(job.Out(0, 0), "nothing to load\nmemory is fresh\nstaged\n");
+  job.Start(1);
+  ASSERT_TRUE(job.Until([&] { return job.AllSay(1, "waits"); })) << job.FirstCause().text;
+  EXPECT_EQ(job.Out(1, 0).find("loaded step 10 right\nmemory was kept\n"), 0U) << job.Out(1, 0);
+  EXPECT_TRUE(job.End());
+}
+
 TEST_F(JobdLinkTest, AMoverThatStandsStillIsReplacedBeforeTheNextAttemptClaims) {
   TestJob job(Options(1));
   ASSERT_TRUE(MakeFolders(Store()).ok());
@@ -110,7 +126,7 @@ TEST_F(JobdLinkTest, AMoverThatStandsStillIsReplacedBeforeTheNextAttemptClaims) 
   ASSERT_TRUE(job.UntilAll(MemberPhase::kLeft));
   job.Start(1);
   ASSERT_TRUE(job.Until([&] { return job.AllSay(1, "waits"); })) << job.FirstCause().text;
-  EXPECT_EQ(job.Out(1, 0), "loaded step 10 right\nmemory was kept\nsaved\nwaits\n");
+  EXPECT_EQ(job.Out(1, 0), "loaded step 10 right\nmemory was kept\nstaged\nsaved\nwaits\n");
   EXPECT_TRUE(job.End());
 }
 

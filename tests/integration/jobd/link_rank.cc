@@ -50,6 +50,7 @@ void Save(RankLink& link, std::uint64_t step, std::uint32_t node, std::uint32_t 
                                                  .shape = {kFloats}}},
                                     .host_state = "{}"});
   if (!staged.ok()) return Say("stage failed: " + staged.message());
+  Say("staged");
   const TimePoint deadline = RealClock().Now() + kPatience;
   std::vector<link::Saved> saved;
   while (saved.empty() && RealClock().Now() < deadline) {
