@@ -14,7 +14,7 @@ namespace muster::link {
 namespace {
 
 // A new message must be judged here: does a client send it, or need it?
-static_assert(std::variant_size_v<ToJobd> == 8 && std::variant_size_v<ToRank> == 7);
+static_assert(std::variant_size_v<ToJobd> == 10 && std::variant_size_v<ToRank> == 9);
 static_assert(MUSTER_PHASES == kPhaseCount);
 static_assert(MUSTER_PACKET_MAX == kPacketMax && MUSTER_HEADER_SIZE == sizeof(Header));
 
