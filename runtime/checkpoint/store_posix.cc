@@ -49,8 +49,14 @@ class PosixStore final : public Store {
   explicit PosixStore(std::string root) : root_(std::move(root)) {}
 
   Status MakeFolder(const std::string& path) override {
-    if (mkdir(Full(path).c_str(), 0777) == 0 || errno == EEXIST) return {};
-    return ErrnoStatus("mkdir " + Full(path), errno);
+    if (mkdir(Full(path).c_str(), 0777) == 0) return {};
+    const int error = errno;
+    struct stat info {};
+    if (error == EEXIST && stat(Full(path).c_str(), &info) == 0) {
+      if (S_ISDIR(info.st_mode)) return {};
+      return ErrnoStatus("mkdir " + Full(path), ENOTDIR);
+    }
+    return ErrnoStatus("mkdir " + Full(path), error);
   }
 
   Status SyncFolder(const std::string& path) override {

@@ -16,12 +16,18 @@ Status Missing(const std::string& path) {
 Status FaultStatus(Fault fault, const std::string& kind) {
   switch (fault) {
     case Fault::kFull:
+    case Fault::kFullAtSync:
       return Status(Code::kExhausted, kind + ": No space left on device");
+    case Fault::kQuota:
+      return Status(Code::kExhausted, kind + ": Disk quota exceeded");
+    case Fault::kStale:
+      return Status(Code::kUnavailable, kind + ": Stale file handle");
     case Fault::kReadOnly:
       return Status(Code::kDenied, kind + ": Read-only file system");
     case Fault::kIo:
       return Status(Code::kUnavailable, kind + ": Input/output error");
     case Fault::kLostReply:
+    case Fault::kLate:
       return Status(Code::kUnavailable, kind + ": Connection timed out");
   }
   return {};
@@ -40,13 +46,16 @@ class FaultyFile final : public StoreFile {
       std::memcpy(node_->bytes.data() + offset, part.data(), part.size());
       return Status();
     };
-    return store_.Call(
+    Status written = store_.Call(
         "write", [&] { return write(bytes); },
         [&] { static_cast<void>(write(bytes.first(bytes.size() / 2))); });
+    if (std::exchange(store_.swallowed_, false)) node_->doomed = true;
+    return written;
   }
 
   Status SyncAndClose() override {
     Status synced = store_.Call("fsync", [this] {
+      if (node_->doomed) return FaultStatus(Fault::kFull, "fsync");
       node_->synced = node_->bytes;
       return Status();
     });
@@ -105,8 +114,19 @@ void FaultyStore::Heal() {
 void FaultyStore::Restart(Loss loss, std::uint64_t seed) {
   plan_.reset();
   dead_ = false;
+  late_ = nullptr;
   std::mt19937_64 random(seed);
   if (loss != Loss::kNothing) Forget(*root_, loss, random);
+}
+
+// Cut off anywhere, or each block as it was or as it should be, in no order.
+void FaultyStore::Tear(Node& node, std::mt19937_64& random) {
+  if ((random() & 1U) != 0) return node.bytes.resize(random() % (node.bytes.size() + 1));
+  constexpr std::size_t kBlock = 64;
+  node.synced.resize(node.bytes.size());
+  for (std::size_t at = 0; at < node.bytes.size(); at += kBlock) {
+    if ((random() & 1U) != 0) node.bytes.replace(at, kBlock, node.synced, at, kBlock);
+  }
 }
 
 void FaultyStore::Forget(Node& node, Loss loss, std::mt19937_64& random) {
@@ -114,7 +134,7 @@ void FaultyStore::Forget(Node& node, Loss loss, std::mt19937_64& random) {
   if (!node.folder) {
     if (node.bytes != node.synced) {
       if (coin()) {
-        node.bytes.resize(random() % (node.bytes.size() + 1));
+        Tear(node, random);
       } else {
         node.bytes = node.synced;
       }
@@ -148,6 +168,10 @@ Status FaultyStore::Call(const char* kind, const std::function<Status()>& effect
   if (dead_) return Status(Code::kUnavailable, "the process is dead");
   const std::size_t call = kinds_.size();
   kinds_.emplace_back(kind);
+  if (late_ != nullptr && call >= late_at_) {
+    static_cast<void>(late_());
+    late_ = nullptr;
+  }
   if (!plan_.has_value()) return effect();
   if (call != plan_->call && !(plan_->lasting && call > plan_->call)) return effect();
   ++struck_[kind];
@@ -163,8 +187,22 @@ Status FaultyStore::Call(const char* kind, const std::function<Status()>& effect
     if (*plan_->death == Death::kHalf && half) half();
     return Status(Code::kUnavailable, "the process is dead");
   }
-  if (*plan_->fault == Fault::kLostReply) static_cast<void>(effect());
-  return FaultStatus(*plan_->fault, kind);
+  return Strike(kind, effect);
+}
+
+Status FaultyStore::Strike(const char* kind, const std::function<Status()>& effect) {
+  const Fault fault = *plan_->fault;
+  const bool folder_change = std::string_view(kind) == "link" || std::string_view(kind) == "unlink";
+  if (fault == Fault::kFullAtSync && std::string_view(kind) == "write") {
+    swallowed_ = true;
+    return {};
+  }
+  if (fault == Fault::kLostReply) static_cast<void>(effect());
+  if (fault == Fault::kLate && folder_change && late_ == nullptr) {
+    late_ = effect;
+    late_at_ = kinds_.size() + kinds_.size() % 3;
+  }
+  return FaultStatus(fault, kind);
 }
 
 FaultyStore::NodePtr FaultyStore::Find(const std::string& path) const {
@@ -205,8 +243,8 @@ Status FaultyStore::MakeFolder(const std::string& path) {
     auto place = FindPlace(path);
     if (!place.ok()) return std::move(place).status();
     NodePtr& node = place->folder->names[place->name];
-    if (node == nullptr) node = std::make_shared<Node>();
-    node->folder = true;
+    if (node != nullptr && !node->folder) return Status(Code::kUnavailable, path + " is no folder");
+    if (node == nullptr) node = std::make_shared<Node>(Node{.folder = true});
     return Status();
   });
 }
@@ -249,7 +287,7 @@ Result<std::unique_ptr<StoreFile>> FaultyStore::Create(const std::string& path) 
 }
 
 Status FaultyStore::Link(const std::string& from, const std::string& to) {
-  return Call("link", [&] {
+  return Call("link", [this, from, to] {
     auto file = FindFile(from);
     if (!file.ok()) return std::move(file).status();
     auto place = FindPlace(to);
@@ -290,7 +328,7 @@ Result<std::uint64_t> FaultyStore::Size(const std::string& path) {
 }
 
 Status FaultyStore::Unlink(const std::string& path) {
-  return Call("unlink", [&] {
+  return Call("unlink", [this, path] {
     auto file = FindFile(path);
     if (!file.ok()) return std::move(file).status();
     auto place = FindPlace(path);

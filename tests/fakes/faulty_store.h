@@ -3,8 +3,12 @@
 // Every call on it and on its files counts.  A process dies at the n-th one (from then on nothing
 // has an effect), the machine then comes back with what POSIX promises: bytes of files that were
 // synced and closed, names of folders that were synced; anything else may be there, or not, or in
-// part.  Single faults: a full or read-only store, an I/O error (at fsync: the bytes are gone), a
-// reply that is lost although the call took effect.  One thread.
+// part: cut off, or with holes where a later block reached the disk and an earlier one did not.
+//
+// Single faults: a store that is full (at the call, or, as NFS clients tell it, at the fsync after
+// it), over quota, or read-only; an I/O error (at fsync: the bytes are gone); a stale handle;
+// a reply that is lost although the call took effect, or (of a link, an unlink) takes it only
+// later, when others have followed.  One thread.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +23,10 @@
 
 namespace muster::checkpoint {
 
-enum class Fault { kFull, kReadOnly, kIo, kLostReply };
+enum class Fault { kFull, kFullAtSync, kQuota, kReadOnly, kIo, kStale, kLostReply, kLate };
+inline constexpr Fault kFaults[] = {Fault::kFull,      Fault::kFullAtSync, Fault::kQuota,
+                                    Fault::kReadOnly,  Fault::kIo,         Fault::kStale,
+                                    Fault::kLostReply, Fault::kLate};
 enum class Death { kBefore, kHalf, kAfter };       // Of the call: kHalf writes half the bytes.
 enum class Loss { kNothing, kUnsynced, kRandom };  // What the machine forgets.  kNothing: kill -9.
 
@@ -71,6 +78,7 @@ class FaultyStore final : public Store {
   struct Node {
     bool folder = false;
     std::string bytes, synced;
+    bool doomed = false;  // Its fsync will say that there was no room.
     std::map<std::string, std::shared_ptr<Node>> names, durable;
   };
   using NodePtr = std::shared_ptr<Node>;
@@ -89,12 +97,14 @@ class FaultyStore final : public Store {
   // Runs `effect` unless the plan says otherwise; `half` is what a death in the middle leaves.
   Status Call(const char* kind, const std::function<Status()>& effect,
               const std::function<void()>& half = nullptr);
+  Status Strike(const char* kind, const std::function<Status()>& effect);
   void Set(Plan plan);
   NodePtr Find(const std::string& path) const;
   Result<NodePtr> FindFolder(const std::string& path) const;
   Result<NodePtr> FindFile(const std::string& path) const;
   Result<Place> FindPlace(const std::string& path) const;
   static NodePtr Clone(const NodePtr& node, std::map<const Node*, NodePtr>& known);
+  static void Tear(Node& node, std::mt19937_64& random);
   static void Forget(Node& node, Loss loss, std::mt19937_64& random);
   static void Collect(const Node& node, const std::string& path, std::vector<std::string>& into);
 
@@ -103,8 +113,11 @@ class FaultyStore final : public Store {
   std::uint64_t bytes_read_ = 0;
   bool dead_ = false;
   bool others_turn_ = false;
+  bool swallowed_ = false;  // The last write was taken and not kept.
   std::optional<Plan> plan_;
   std::map<std::string, std::size_t> struck_;
+  std::function<Status()> late_;  // What a call that was told to have failed will still do.
+  std::size_t late_at_ = 0;
 };
 
 }  // namespace muster::checkpoint

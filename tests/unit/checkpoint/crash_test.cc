@@ -210,7 +210,7 @@ TEST(Fault, AtEveryCallLeavesTheLastCommitLoadable) {
   for (const Scenario& scenario : Scenarios()) {
     const Stage stage = Prepare(scenario);
     for (std::size_t call = 0; call < stage.calls.size(); ++call) {
-      for (const Fault fault : {Fault::kFull, Fault::kReadOnly, Fault::kIo, Fault::kLostReply}) {
+      for (const Fault fault : kFaults) {
         for (const unsigned how : {0U, 1U, 2U, 3U}) {
           const bool lasting = (how & 1U) != 0;
           const bool power_lost = (how & 2U) != 0;
