@@ -22,6 +22,12 @@ else()
     endif()
   endforeach()
 
+  if(LIBNFS_FOUND)
+    list(APPEND with "libnfs ${LIBNFS_VERSION}")
+  else()
+    list(APPEND without "stores at nfs:// (no libnfs; ./dev setup installs it)")
+  endif()
+
   # NCCL is looked for at run time; libmuster_cuda.so needs nvcc.
   if(MUSTER_CUDA_FOUND)
     list(APPEND with "CUDA ${CUDAToolkit_VERSION}")

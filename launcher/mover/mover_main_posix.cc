@@ -20,6 +20,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/mover_posix.h"
 #include "runtime/base/mover_progress.h"
+#include "runtime/checkpoint/store_nfs.h"
 #include "runtime/checkpoint/store_posix.h"
 #include "runtime/checkpoint/watched_store.h"
 
@@ -161,7 +162,7 @@ class Server {
     pace_.Begins("open", open.store, 0);
     Status named = checkpoint::CheckRunName(open.run);
     if (!named.ok()) return Send(frame, mover::FailedWith(named));
-    auto store = checkpoint::OpenStore(open.store);
+    auto store = checkpoint::OpenAnyStore(open.store);
     if (!store.ok()) return Send(frame, mover::FailedWith(store.status()));
     store_ = checkpoint::Watched(*std::move(store), pace_);
     run_ = open.run;

@@ -136,7 +136,7 @@ TEST(Mover, AnswersEachMistakeAndLivesOn) {
   EXPECT_NE(TextOf(mover.Ask(OpenAt(missing)), Code::kNotFound).find(missing), std::string::npos);
   TextOf(mover.Ask(Open{.store = folder.path(), .run = "../up"}), Code::kInvalid);
   TextOf(mover.Ask(Open{.store = "/dev/null", .run = "r"}), Code::kInvalid);
-  TextOf(mover.Ask(Open{.store = "nfs://host/x", .run = "r"}), Code::kUnimplemented);
+  TextOf(mover.Ask(Open{.store = "nfs://host", .run = "r"}), Code::kInvalid);
   Expect<Opened>(mover.Ask(OpenAt(folder.path())));
   Expect<Claimed>(mover.Ask(Claim{}));
   TextOf(mover.Ask(WriteOf(1, 5, 0, 1)), Code::kInvalid);  // Without memory.
