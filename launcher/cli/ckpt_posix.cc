@@ -9,7 +9,7 @@
 #include "runtime/base/text.h"
 #include "runtime/checkpoint/inspect.h"
 #include "runtime/checkpoint/manifest_json.h"
-#include "runtime/checkpoint/store_posix.h"
+#include "runtime/checkpoint/store_nfs.h"
 
 namespace muster {
 namespace {
@@ -141,7 +141,7 @@ int VerifyNewest(checkpoint::Store& store, const std::vector<std::string>& runs,
 
 int CarryOutCkpt(const CkptCommand& command) {
   const bool json = command.common.json;
-  const auto store = checkpoint::OpenStore(command.store);
+  const auto store = checkpoint::OpenAnyStore(command.store);
   if (!store.ok()) return Fail(Status(Code::kInvalid, store.status().message()), json);
   auto runs = checkpoint::ListRuns(**store);
   if (!runs.ok()) return Fail(runs.status(), json);

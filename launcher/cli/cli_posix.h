@@ -17,6 +17,7 @@ int CarryOutUp(const UpCommand& up);
 int CarryOutDown(const DownCommand& down);
 int CarryOutInit(const InitCommand& init);
 int CarryOutCkpt(const CkptCommand& ckpt);
+int CarryOutDoctor(const DoctorCommand& doctor);
 int CarryOutKeeper(const KeeperCommand& keeper);
 
 }  // namespace muster

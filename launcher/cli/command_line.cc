@@ -8,6 +8,7 @@
 #include "launcher/cli/exit_status.h"
 #include "launcher/cli/mistakes.h"
 #include "launcher/cli/mpirun_line.h"
+#include "launcher/cli/option_checks.h"
 #include "launcher/cli/run_options.h"
 #include "launcher/cli/torchrun_line.h"
 #include "runtime/base/port_range.h"
@@ -18,22 +19,6 @@ namespace muster {
 namespace {
 
 constexpr const char* kVersion = "muster 0.1.0";
-
-std::string CheckPorts(const std::string& text) {
-  const auto range = ParsePortRange(text);
-  return range.ok() ? "" : range.status().message();
-}
-std::string CheckSignal(const std::string& text) {
-  return ParseSignal(text) != 0
-             ? ""
-             : "'" + text + "' is no signal; give a number 1..64 or a name such as TERM or USR1";
-}
-
-std::string CheckDuration(const std::string& text) {
-  const auto length = ParseDuration(text);
-  if (!length.ok()) return length.status().message();
-  return length->count() > 4'000'000'000 ? "is at most 46d" : "";
-}
 
 // One invocation's view: verbs bind their options to a fresh command, and the last one parsed wins.
 class CommandLine {
@@ -95,16 +80,7 @@ class CommandLine {
                    "muster up --nodes 2 --slots 8", &CommandLine::Up);
     Add<DownCommand>("down", "End a cluster that `muster up` started, and its jobs", "muster down",
                      &CommandLine::Down);
-    Add<CkptCommand>("ckpt", "Look at the checkpoints in a store: ls, show, verify",
-                     "muster ckpt verify /nfs/checkpoints", &CommandLine::Ckpt);
-    Add<InitCommand>("init", "Make the certificates of a cluster of several hosts",
-                     "muster init --config cluster.yaml", &CommandLine::Init);
-    Add<CoordinatorCommand>("coordinator", "Decide for a cluster (in the foreground)",
-                            "muster coordinator --config cluster.yaml", &CommandLine::Coordinator);
-    Add<AgentCommand>("agent", "Serve one node of a cluster (in the foreground)",
-                      "muster agent --state DIR --node n0 --coordinator 10.0.0.1:7077",
-                      &CommandLine::Agent);
-    Add<KeeperCommand>("keeper", "", "", &CommandLine::Keeper)->group("");
+    AddStoresAndParts();
   }
 
   Parsed Parse(std::vector<std::string> arguments) {
@@ -133,6 +109,22 @@ class CommandLine {
   }
 
  private:
+  void AddStoresAndParts() {
+    Add<CkptCommand>("ckpt", "Look at the checkpoints in a store: ls, show, verify",
+                     "muster ckpt verify /nfs/checkpoints", &CommandLine::Ckpt);
+    Add<DoctorCommand>("doctor", "Check a store: its mount, speed and promises (configs/nfs.md)",
+                       "muster doctor --store /mnt/ckpt --peer      on another node: --answer\n"
+                       "  muster doctor --store 'nfs://10.0.0.5/export?nconnect=8'",
+                       &CommandLine::Doctor);
+    Add<InitCommand>("init", "Make the certificates of a cluster of several hosts",
+                     "muster init --config cluster.yaml", &CommandLine::Init);
+    Add<CoordinatorCommand>("coordinator", "Decide for a cluster (in the foreground)",
+                            "muster coordinator --config cluster.yaml", &CommandLine::Coordinator);
+    Add<AgentCommand>("agent", "Serve one node of a cluster (in the foreground)",
+                      "muster agent --state DIR --node n0 --coordinator 10.0.0.1:7077",
+                      &CommandLine::Agent);
+    Add<KeeperCommand>("keeper", "", "", &CommandLine::Keeper)->group("");
+  }
   template <typename C>
   CLI::App* Add(const char* verb, const char* what, const std::string& example,
                 void (CommandLine::*bind)(CLI::App&, C&)) {
@@ -313,8 +305,16 @@ class CommandLine {
                    "each run holds; verify: read it all, check every CRC")
         ->required()
         ->check(CLI::IsMember({"ls", "show", "verify"}));
-    app.add_option("STORE", ckpt.store, "The store's folder")->required();
+    app.add_option("STORE", ckpt.store, "The store: a folder, or nfs://HOST/EXPORT")->required();
     app.add_option("RUN", ckpt.run, "Only this run (show JOB names a job's run id)");
+  }
+  void Doctor(CLI::App& app, DoctorCommand& doctor) {
+    app.add_option("--store", doctor.store, "A folder, or nfs://HOST[:PORT]/EXPORT[?nconnect=N...]")
+        ->required()
+        ->check(CheckStore);
+    app.add_option("--size", doctor.mib, "MiB to write (64)")->check(CLI::Range(1U, 65536U));
+    auto* peer = app.add_flag("--peer", doctor.peer, "Also how soon another node sees a new name");
+    app.add_flag("--answer", doctor.answer, "Be that node: answer it")->excludes(peer);
   }
   void Init(CLI::App& app, InitCommand& init) {
     app.add_option("--config", init.file, "The cluster file")->required();

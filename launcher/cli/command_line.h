@@ -135,6 +135,14 @@ struct CkptCommand {
   std::string action;  // "ls", "show" or "verify".
   std::string store, run;
 };
+// Looks at a store before a job needs it.
+struct DoctorCommand {
+  Common common;  // `cluster` is not used.
+  std::string store;
+  std::uint64_t mib = 64;  // Of the file that is written.
+  bool peer = false;       // Another node answers...
+  bool answer = false;     // ...which is what this one shall do, and nothing else.
+};
 // Makes the certificates of a real cluster.
 struct InitCommand {
   Common common;     // `cluster` is not used.
@@ -167,11 +175,11 @@ struct KeeperCommand {
   std::int32_t ready_fd = -1;
 };
 
-using Command =
-    std::variant<RunCommand, SubmitCommand, PlanCommand, ListCommand, ShowCommand, WhyCommand,
-                 WaitCommand, LogsCommand, EventsCommand, CancelCommand, SignalCommand, ExecCommand,
-                 TraceCommand, NodesCommand, DrainCommand, ResumeCommand, UpCommand, DownCommand,
-                 CkptCommand, InitCommand, CoordinatorCommand, AgentCommand, KeeperCommand>;
+using Command = std::variant<RunCommand, SubmitCommand, PlanCommand, ListCommand, ShowCommand,
+                             WhyCommand, WaitCommand, LogsCommand, EventsCommand, CancelCommand,
+                             SignalCommand, ExecCommand, TraceCommand, NodesCommand, DrainCommand,
+                             ResumeCommand, UpCommand, DownCommand, CkptCommand, DoctorCommand,
+                             InitCommand, CoordinatorCommand, AgentCommand, KeeperCommand>;
 
 // Either a command, or a text to print and the status to leave with (help: 0, a mistake: 2).
 struct Parsed {

@@ -2,6 +2,7 @@
 
 #include "launcher/cli/job_file.h"
 #include "launcher/cli/limits.h"
+#include "launcher/cli/option_checks.h"
 #include "launcher/cli/section_yaml.h"
 #include "runtime/base/text.h"
 
@@ -34,11 +35,9 @@ void ReadCheckpoint(Section& top, JobFile& job, Mistakes& mistakes) {
   checkpoint.Count("limit_mb_per_s", mb_per_s, {.least = 1});
   job.checkpoint.bytes_per_s = std::uint64_t{mb_per_s} * 1'000'000;
   for (const char* key : {"every", "local", "resume"}) checkpoint.NotYet(key);
-  if (job.checkpoint.store.rfind("nfs://", 0) == 0) {
-    checkpoint.Wrong("store", "is not supported yet as an nfs:// address; name a folder");
-  } else if (!job.checkpoint.store.empty() && job.checkpoint.store[0] != '/') {
-    checkpoint.Wrong("store", "must begin with /, found '" + job.checkpoint.store + "'");
-  }
+  const std::string& store = job.checkpoint.store;
+  const std::string wrong = store.empty() ? "" : CheckStore(store);
+  if (!wrong.empty()) checkpoint.Wrong("store", wrong);
   checkpoint.Done();
 }
 

@@ -5,14 +5,11 @@
 #include "launcher/cli/duration.h"
 #include "launcher/cli/limits.h"
 #include "launcher/cli/mistakes.h"
+#include "launcher/cli/option_checks.h"
 #include "runtime/base/text.h"
 
 namespace muster {
 namespace {
-
-std::string CheckAbsolute(const std::string& text) {
-  return !text.empty() && text[0] == '/' ? "" : "must begin with /; found '" + text + "'";
-}
 
 std::string CheckVariable(const std::string& text) {
   const std::size_t equals = text.find('=');
@@ -130,9 +127,10 @@ void AddRunOptions(CLI::App& app, RunCommand& run) {
   AddSurroundings(app, run);
   app.add_option("--max-restarts", run.job.max_restarts, "Start again after a failure (0)")
       ->check(CLI::Range(0U, 1000000U));
-  app.add_option("--checkpoint-store", run.job.checkpoint.store, "A folder for checkpoints")
-      ->type_name("DIR")
-      ->check(CheckAbsolute);
+  app.add_option("--checkpoint-store", run.job.checkpoint.store,
+                 "A folder for checkpoints, or nfs://HOST/EXPORT")
+      ->type_name("STORE")
+      ->check(CheckStore);
   app.add_flag("!--checkpoint-optional", run.job.checkpoint.required,
                "Go on without checkpoints when the store fails");
   AddDuration(app, "--grace", run.job.grace_ms, "Between asking ranks to stop and killing (30s)");

@@ -298,6 +298,9 @@ int Do(const DownCommand& down) {
 int Do(const CkptCommand& ckpt) {
   return CarryOutCkpt(ckpt);
 }
+int Do(const DoctorCommand& doctor) {
+  return CarryOutDoctor(doctor);
+}
 int Do(const InitCommand& init) {
   return CarryOutInit(init);
 }

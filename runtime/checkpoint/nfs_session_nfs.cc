@@ -1,6 +1,8 @@
 #include "runtime/checkpoint/nfs_session_nfs.h"
 
 #include <fcntl.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -20,6 +22,15 @@ constexpr std::size_t kCallsMax = 64;       // On one connection.
 constexpr Duration kPauseFirst = milliseconds(10);
 constexpr Duration kPauseMost = milliseconds(1000);
 constexpr Duration kBusyPause = milliseconds(100);
+
+// What the other side's kernel has acknowledged and sent.  On a slow link a call is under way long
+// before it can be answered.
+std::uint64_t BytesMoved(int fd) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
+  return info.tcpi_bytes_acked + info.tcpi_bytes_received;
+}
 
 }  // namespace
 
@@ -68,6 +79,7 @@ struct NfsSession::Connection {
   TimePoint since;      // Of the state; when up, of the last answer or the first call that waits.
   TimePoint retry_at;
   Duration pause = kPauseFirst;
+  std::uint64_t moved = 0;  // When it was last looked at.
   std::size_t calls = 0;
   std::size_t bytes = 0;
 };
@@ -197,10 +209,17 @@ Duration NfsSession::Patience() const {
   return std::clamp<Duration>(Duration(url_.timeout) / 3, milliseconds(500), milliseconds(20'000));
 }
 
-bool NfsSession::Overdue(const Connection& connection, TimePoint now) const {
-  const bool owes = connection.state == Connection::State::kConnecting ||
-                    (connection.state == Connection::State::kUp && connection.calls > 0);
-  return owes && now >= connection.since + Patience();
+bool NfsSession::Overdue(Connection& connection, TimePoint now) const {
+  if (connection.state == Connection::State::kDown || now < connection.since + Patience()) {
+    return false;
+  }
+  if (connection.state == Connection::State::kConnecting) return true;
+  if (connection.calls == 0) return false;
+  const std::uint64_t moved = BytesMoved(rpc_get_fd(connection.rpc));
+  if (moved == connection.moved) return true;
+  connection.moved = moved;
+  connection.since = now;
+  return false;
 }
 
 TimePoint NfsSession::WakeUp(TimePoint now) const {

@@ -1,7 +1,7 @@
 // The connections to an NFS server, and the calls on them.
 //
-// libnfs carries the calls and does nothing else: connections that break, or on which the server is
-// silent while it owes an answer, are made again here, with a pause that doubles; a call whose
+// libnfs carries the calls and does nothing else: connections that break, or on which nothing moves
+// while the server owes an answer, are made again here, with a pause that doubles; a call whose
 // answer was lost with its connection is told so, and its caller decides (repeats it, or looks).
 // A server that answers nothing for the URL's timeout is an error.  One thread; no call may be
 // started from inside an OnReply.
@@ -86,7 +86,7 @@ class NfsSession {
   void Connect(Connection& connection);
   void Drop(Connection& connection, const std::string& why);
   void Service(Connection& connection, int events);
-  bool Overdue(const Connection& connection, TimePoint now) const;
+  bool Overdue(Connection& connection, TimePoint now) const;
   TimePoint WakeUp(TimePoint now) const;
   Duration Patience() const;  // With one connection.
 

@@ -221,17 +221,23 @@ class Faults(Disturbed):
         self.assertEqual(self.said(4), {"kernel": "committed 4", "url": "committed 4"})
         self.assertEqual(self.url.process.wait(60), 0)
 
-        # A server that never comes back: nfs:// ends with a word, a hard mount with its machine.
-        self.gos["late"] = os.path.join(self.folder, "go-late")
-        late = Drill(self, "save", "late", "5", "6", str(self.mib), self.gos["late"], timeout=4)
+        # A server that never comes back: a hard mount ends with its machine, nfs:// with a word.
+        late = Drill(self, "save", "late", "5", "6", str(self.mib), os.path.join(self.folder, "late"),
+                     timeout=4)
         wait_for(lambda: "committed 5" in late.output(), what="the late one's first step")
-        self.write(kernel=5, late=6)
+        self.write(kernel=5)
+        self.share.pause()
+        self.stays_silent(5, 1)
+        self.guest.kill()
+        self.share.resume()
+
+        self.gos["late"] = os.path.join(self.folder, "late")
+        self.go({"late": 6})
+        self.share.wait_for_bytes("late/data/g0000000001-s000000000006", MIB // 2)
         self.share.pause()
         self.assertEqual(late.process.wait(60), 0)
         self.assertRegex(late.output(), r"failed 6 unavailable: .*write nfs://10\.77\.0\.1/\S+/late/data/"
                                         r"\S+ at byte \d+: no answer from nfs://\S+ for 4 s")
-        self.assertNotRegex(self.guest.output(), "(committed|failed) 5")
-        self.guest.kill()
         self.shape("del")
         self.share.resume()
         self.assert_loads(4)
@@ -259,6 +265,49 @@ class Full(Disturbed):
             self.assertRegex(line, r"failed 2 exhausted: .*No space left on device", run)
         self.finish()
         self.assert_loads(1)
+
+
+class Programs(OnAShare):
+    """muster's own programs, with a store that nobody mounted."""
+
+    def muster(self, *arguments):
+        ran = self.on_client(os.path.join(BIN, "muster"), *arguments)
+        return ran.returncode, ran.stdout
+
+    def test_a_job_saves_and_another_client_verifies(self):
+        self.share.start()
+        url = self.share.url()
+        status, said = self.muster("run", "-N", "2", "--ranks-per-node", "1", "--checkpoint-store",
+                                   url, "--", os.path.join(BIN, "byte_gpt"), "--steps", "6",
+                                   "--checkpoint-every", "3")
+        self.assertEqual(status, 0, said)
+        status, said = self.muster("ckpt", "verify", url)
+        self.assertEqual(status, 0, said)
+        self.assertIn("whole", said)
+        listed = json.loads(self.muster("ckpt", "ls", "--json", url)[1])
+        self.assertEqual([commit["step"] for commit in listed[0]["commits"]], [6, 3])
+
+    def test_the_doctor_measures_and_judges(self):
+        self.share.start()
+        status, said = self.muster("doctor", "--json", "--size", "4", "--store", self.share.url())
+        self.assertEqual(status, 0, said)
+        report = json.loads(said)
+        self.assertTrue(report["safe"])
+        rates = {one["what"]: one["value"] for one in report["measured"]}
+        self.assertGreater(rates["write and sync"], 0)
+        self.assertGreater(rates["link"], 0)
+        self.assertEqual(self.share.files(), {}, "it leaves nothing")
+        with Guest(self.hosts, self.folder, self.share) as guest:
+            muster = os.path.join(BIN, "muster")
+            guest.start("vers=4.1,soft,nconnect=2", f"""
+                {muster} doctor --size 4 --store /mnt/share/ckpt && exit 1
+                {muster} doctor --answer --store /mnt/share/ckpt""")
+            status, said = self.muster("doctor", "--size", "1", "--peer", "--store", self.share.url())
+            self.assertEqual((status, guest.wait()), (0, 0), said + guest.output())
+            self.assertRegex(said, "another node sees a new name after: .* ms")
+            self.assertRegex(guest.output(), "wrong  hard: soft")
+            self.assertRegex(guest.output(), "advice  nconnect: 2\n +-> nconnect=8")
+            self.assertRegex(guest.output(), "write and sync: .* MiB/s")
 
 
 class Opening(OnAShare):

@@ -151,8 +151,14 @@ TEST(JobFile, SaysWhatIsNotSupportedYet) {
   EXPECT_NE(
       JobComplaint("command: [a]\npty: true\n").find("job.yaml:2:6: 'pty' belongs to `muster run`"),
       std::string::npos);
-  EXPECT_NE(JobComplaint("command: [a]\ncheckpoint: {store: 'nfs://h/e/d'}\n").find("nfs://"),
+}
+
+TEST(JobFile, AStoreIsAFolderOrAnAddressOfAShare) {
+  const std::string head = "command: [a]\ncheckpoint: {store: '";
+  EXPECT_NE(JobComplaint(head + "nfs://h'}\n").find("it names no export"), std::string::npos);
+  EXPECT_NE(JobComplaint(head + "ckpt'}\n").find("must begin with / or nfs://, found 'ckpt'"),
             std::string::npos);
+  EXPECT_TRUE(ParseJobFile("job.yaml", head + "nfs://h/e?nconnect=8'}\n").ok());
 }
 
 TEST(JobFile, RefusesWhatIsNotAMapOfKeys) {

@@ -1,0 +1,35 @@
+#include "launcher/cli/option_checks.h"
+
+#include "launcher/cli/duration.h"
+#include "runtime/base/port_range.h"
+#include "runtime/base/signals.h"
+#include "runtime/checkpoint/nfs_url.h"
+
+namespace muster {
+
+std::string CheckStore(const std::string& store) {
+  if (checkpoint::IsNfsUrl(store)) {
+    const auto url = checkpoint::ParseNfsUrl(store);
+    return url.ok() ? "" : "is no address of a share: " + url.status().message();
+  }
+  if (!store.empty() && store[0] == '/') return "";
+  return "must begin with / or nfs://, found '" + store + "'";
+}
+
+std::string CheckPorts(const std::string& text) {
+  const auto range = ParsePortRange(text);
+  return range.ok() ? "" : range.status().message();
+}
+std::string CheckSignal(const std::string& text) {
+  return ParseSignal(text) != 0
+             ? ""
+             : "'" + text + "' is no signal; give a number 1..64 or a name such as TERM or USR1";
+}
+
+std::string CheckDuration(const std::string& text) {
+  const auto length = ParseDuration(text);
+  if (!length.ok()) return length.status().message();
+  return length->count() > 4'000'000'000 ? "is at most 46d" : "";
+}
+
+}  // namespace muster
