@@ -13,9 +13,47 @@
 
 namespace muster::gpu {
 
+namespace {
+
+Table& TheTable() {
+  static Table table;
+  return table;
+}
+
+std::string Quoted(const std::string& text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c < ' ' && c >= 0 ? ' ' : c;
+  }
+  return quoted + "\"";
+}
+
+// The table, and for scripts a last line of JSON.  Whether all held.
+bool PrintAll() {
+  bool held = true;
+  std::printf("\n%-64s  %s\n", "gpu_check", "result");
+  std::string json;
+  for (const Row& row : TheTable()) {
+    std::printf("%-64s  %s%s\n", row.what.c_str(), row.result.c_str(),
+                row.held ? "" : "   <-- BROKEN");
+    json += (json.empty() ? "" : ",") + ("{\"case\":" + Quoted(row.what)) +
+            ",\"result\":" + Quoted(row.result) + ",\"held\":" + (row.held ? "true" : "false") +
+            "}";
+    held = held && row.held;
+  }
+  std::printf("gpu_check: %s\n", held ? "all held" : "FAILED");
+  std::printf("{\"bench\":\"gpu\",\"held\":%s,\"cases\":[%s]}\n", held ? "true" : "false",
+              json.c_str());
+  return held;
+}
+
+}  // namespace
+
 void Must(const Status& status) {
   if (status.ok()) return;
-  std::printf("gpu_check: %s\n", status.message().c_str());
+  TheTable().push_back({"ended early", status.message(), false});
+  PrintAll();  // What was found until then.
   std::exit(1);
 }
 
@@ -82,27 +120,6 @@ int Skip(const std::string& why) {
   return 77;
 }
 
-std::string Quoted(const std::string& text) {
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') quoted += '\\';
-    quoted += c < ' ' && c >= 0 ? ' ' : c;
-  }
-  return quoted + "\"";
-}
-
-// For scripts: the last line.
-void PrintJson(const Table& table, bool held) {
-  std::printf("{\"bench\":\"gpu\",\"held\":%s,\"cases\":[", held ? "true" : "false");
-  const char* separator = "";
-  for (const Row& row : table) {
-    std::printf("%s{\"case\":%s,\"result\":%s,\"held\":%s}", separator, Quoted(row.what).c_str(),
-                Quoted(row.result).c_str(), row.held ? "true" : "false");
-    separator = ",";
-  }
-  std::printf("]}\n");
-}
-
 int Main(const std::vector<std::string>& wanted) {
   Libraries libraries;
   auto cuda = CudaLibrary::Load();
@@ -119,7 +136,7 @@ int Main(const std::vector<std::string>& wanted) {
   Must(kernels.status());
   libraries.kernels = *kernels;
 
-  Table table;
+  Table& table = TheTable();
   table.push_back({"GPUs", std::to_string(libraries.devices)});
   table.push_back({"CUDA runtime", std::to_string(libraries.cuda->version())});
   table.push_back({"NCCL", NcclVersionText(libraries.nccl->features().version)});
@@ -132,16 +149,7 @@ int Main(const std::vector<std::string>& wanted) {
       run(libraries, table);
     }
   }
-  bool held = true;
-  std::printf("\n%-64s  %s\n", "gpu_check", "result");
-  for (const Row& row : table) {
-    std::printf("%-64s  %s%s\n", row.what.c_str(), row.result.c_str(),
-                row.held ? "" : "   <-- BROKEN");
-    held = held && row.held;
-  }
-  std::printf("gpu_check: %s\n", held ? "all held" : "FAILED");
-  PrintJson(table, held);
-  return held ? 0 : 1;
+  return PrintAll() ? 0 : 1;
 }
 
 }  // namespace

@@ -202,7 +202,7 @@ void MeasureTraining(const Libraries&, Table& table) {
     for (int step = 0; step < kSteps; ++step) Value(run.loop->Step({}));
     Drain(*run.device, run.device->compute());
     const double seconds = std::chrono::duration<double>(RealClock().Now() - begin).count();
-    const double tokens = static_cast<double>(kSteps * kMicroBatches * sequences * 1024);
+    const double tokens = static_cast<double>(sequences * 1024 * kSteps * kMicroBatches);
     const double teraflops = tokens / seconds * flops / 1e12;
     const double peak = run.device->PeakTeraflops();
     char result[160];

@@ -1,7 +1,10 @@
 // The program byte_gpt on GPUs, over the fake CUDA, NCCL and kernels.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "runtime/base/env_posix.h"
+#include "tests/fakes/fake_jobd_posix.h"
 #include "tests/integration/lib/clean_test.h"
 #include "tests/integration/train/program_posix.h"
 
@@ -16,13 +19,19 @@ class ByteGptCuda : public CleanTest {
     SetEnv("MUSTER_CUDA_PLUGIN", FAKE_MUSTER_CUDA);
   }
 
+  // A later --steps would be one too many for the command line.
+  static std::vector<std::string> Command(const std::vector<std::string>& arguments) {
+    std::vector<std::string> words = {BYTE_GPT, "--layers",  "1",  "--channels", "32",   "--heads",
+                                      "2",      "--context", "16", "--device",   "cuda", "--hash"};
+    if (std::find(arguments.begin(), arguments.end(), "--steps") == arguments.end()) {
+      words.insert(words.end(), {"--steps", "6"});
+    }
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    return words;
+  }
   static ProgramEnd Run(const std::vector<std::string>& arguments,
                         const std::vector<std::string>& environment = {}) {
-    std::vector<std::string> words = {BYTE_GPT,  "--layers", "1",         "--channels", "32",
-                                      "--heads", "2",        "--context", "16",         "--steps",
-                                      "6",       "--device", "cuda",      "--hash"};
-    words.insert(words.end(), arguments.begin(), arguments.end());
-    return RunProgram(words, environment);
+    return RunProgram(Command(arguments), environment);
   }
   static std::string HashOf(const ProgramEnd& end) {
     EXPECT_EQ(end.exit_code, 0) << end.output;
@@ -51,6 +60,24 @@ TEST_F(ByteGptCuda, GivesOneHashOnAnyNumberOfGpusAndAcrossARestart) {
   EXPECT_NE(second.output.find("restored step 3 from a commit"), std::string::npos)
       << second.output;
   EXPECT_EQ(HashOf(second), hash);
+}
+
+// Its checkpoints go through the job daemon's memory; GPU memory dies with a killed rank.
+TEST_F(ByteGptCuda, AKilledRankGoesOnFromACommitUnderMusterWithTheSameBits) {
+  const std::string hash = HashOf(Run({"--steps", "9"}));
+  FakeJobd jobd(scene_.folder(), {});
+  const std::vector<std::string> words = Command({"--steps", "9", "--checkpoint-every", "2"});
+  FakeJobd::End end =
+      jobd.RunAttempt(words, {.act = FakeJobd::Plan::Act::kKill, .rank = 0, .step = 5});
+  EXPECT_TRUE(end.acted) << end.output;
+  ASSERT_FALSE(jobd.Commits().empty()) << end.output;
+  const std::uint64_t committed = jobd.Commits().back();
+  end = jobd.RunAttempt(words, {});
+  EXPECT_EQ(end.exit_code, 0) << end.output;
+  ASSERT_FALSE(end.notes.empty()) << end.output;
+  EXPECT_EQ(end.notes[0], "restored step " + std::to_string(committed) + " from a commit");
+  EXPECT_NE(end.output.find(hash), std::string::npos) << end.output;
+  EXPECT_EQ(jobd.Commits().back(), 9U);
 }
 
 TEST_F(ByteGptCuda, WhatIsMissingOrDoesNotGoTogetherIsToldWithWhatToDo) {

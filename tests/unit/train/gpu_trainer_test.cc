@@ -147,11 +147,15 @@ TEST_F(GpuTrainerTest, ACheckpointOfAnotherRunIsRefusedOnAllRanks) {
   EXPECT_EQ(ends[1].status.message(), "rank 0 could not start");
 }
 
+decltype(&fake_cuda_stall) Stall() {
+  auto library = DynamicLibrary::Open(std::vector<std::string>{FAKE_CUDART});
+  CHECK(library.ok());
+  return reinterpret_cast<decltype(&fake_cuda_stall)>(library->Find("fake_cuda_stall"));
+}
+
 // The copy is held up until the next update is in the stream: it must have waited.
 TEST_F(GpuTrainerTest, WhatIsStagedIsTheStateOfTheStepThoughTrainingGoesOn) {
-  auto library = DynamicLibrary::Open(std::vector<std::string>{FAKE_CUDART});
-  ASSERT_TRUE(library.ok());
-  const auto stall = reinterpret_cast<decltype(&fake_cuda_stall)>(library->Find("fake_cuda_stall"));
+  const auto stall = Stall();
   GpuScene{}.Run([&](const GpuRank& rank) {
     auto loop =
         GpuLoop::Make(kOptions, {.device = rank.device, .model = rank.model, .clock = RealClock()});
@@ -178,6 +182,30 @@ TEST_F(GpuTrainerTest, WhatIsStagedIsTheStateOfTheStepThoughTrainingGoesOn) {
     EXPECT_TRUE(*(*staging)->TakeEnd());
     EXPECT_EQ(std::memcmp(to, before.data(), bytes), 0);
     EXPECT_NE(Fetch(rank.device, (*loop)->arrays()[0], layout.elements()), before);
+  });
+}
+
+TEST_F(GpuTrainerTest, ACopyWaitsForTheUpdateThatIsInTheStream) {
+  const auto stall = Stall();
+  GpuScene{}.Run([&](const GpuRank& rank) {
+    GpuDevice& device = rank.device;
+    float* const state = *device.AllocateArray<float>(1000, "a test");
+    std::byte* const to = *device.AllocatePinned(4000, "a test");
+    auto staging = GpuStaging::Make(device);
+    ASSERT_TRUE(staging.ok());
+    stall(device.compute(), 1);
+    Put(device, state, std::vector<float>(1000, 2.5F));
+    const GpuStaging::Run runs[] = {{state, 300}, {state + 500, 500}};
+    // From the middle of one run to that of the other.
+    ASSERT_TRUE((*staging)->Begin(runs, {.begin = 400, .end = 2000}, to).ok());
+    EXPECT_FALSE(*(*staging)->TakeEnd());
+    stall(device.compute(), 0);
+    Drain(device, device.copies());
+    EXPECT_TRUE(*(*staging)->TakeEnd());
+    const auto* values = reinterpret_cast<const float*>(to);
+    for (int i = 0; i < 1000; ++i) {
+      EXPECT_EQ(values[i], i >= 100 && i < 500 ? 2.5F : 0.0F) << i;
+    }
   });
 }
 
