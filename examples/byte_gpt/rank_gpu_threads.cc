@@ -34,14 +34,17 @@ struct GpuRank {
   AbortFlag* failed = nullptr;  // Of a rank that is a thread beside this one.
 };
 
+// Counted without a context on any: one on GPU 0 for each rank would cost its memory.
+Result<int> CountDevices() {
+  const auto cuda = CudaLibrary::Load();
+  if (!cuda.ok()) return cuda.status();
+  return (*cuda)->CountDevices();
+}
+
 // A launcher shows each rank its GPU, or all of the node's.
 Result<std::unique_ptr<GpuDevice>> OpenDevice(std::int32_t local_rank) {
-  auto only = GpuDevice::Open(0);
-  if (!only.ok() || local_rank == 0) return only;
-  const auto count = (*only)->cuda().CountDevices();
-  if (!count.ok() || *count == 1) return only;
-  only->reset();
-  return GpuDevice::Open(local_rank);
+  const auto count = CountDevices();
+  return GpuDevice::Open(count.ok() && *count == 1 ? 0 : local_rank);
 }
 
 double PeakOf(const ByteGptOptions& options, const GpuDevice& device) {
@@ -148,11 +151,8 @@ Status RunRank(const ByteGptOptions& options, const std::string& text, const Gpu
 
 // A rank needs a GPU of its own.
 Status CheckThreads(int threads) {
-  const auto first = OpenDevice(0);
-  if (!first.ok()) return Status(first.status()).While("--device cuda");
-  const auto count = (*first)->cuda().CountDevices();
-  if (!count.ok()) return count.status();
-  if (threads <= *count) return {};
+  const auto count = CountDevices();
+  if (!count.ok() || threads <= *count) return {};  // Without any, opening it says what to do.
   return Status(Code::kInvalid, "--threads is " + std::to_string(threads) +
                                     ", and this process sees " + std::to_string(*count) +
                                     " GPUs: a rank needs one of its own");
