@@ -12,12 +12,13 @@ Status GpuTrainer::Run() {
   while (step() < options_.steps && !stopped_) {
     RETURN_IF_ERROR(Step());
     const bool due = options_.checkpoint_every > 0 && step() % options_.checkpoint_every == 0;
-    if (due) RETURN_IF_ERROR(BeginSave());
+    const Duration patience = options_.skip_busy_saves ? Duration::zero() : kBusyPatience;
+    if (due) RETURN_IF_ERROR(BeginSave(patience));
     RETURN_IF_ERROR(TellSaves(Duration::zero()));
     stopped_ = step() < options_.steps && (stop_seen_ || step() == options_.stop_after);
   }
   Report(link::Phase::kStopping, loss_);
-  RETURN_IF_ERROR(BeginSave());
+  RETURN_IF_ERROR(BeginSave(kPeerTimeout));
   return FinishSaves();
 }
 
@@ -80,21 +81,19 @@ Status GpuTrainer::Meet() {
 }
 
 // The last save may still be on its way to the host: then it is waited for.
-Status GpuTrainer::BeginSave() {
+Status GpuTrainer::BeginSave(Duration patience) {
   if (!options_.checkpoints || saved_step_ == step()) return {};
   RETURN_IF_ERROR(FinishCopy());
-  saved_step_ = step();
   if (leader()) Report(link::Phase::kSaving, loss_);
-  save_ = Save{.stage = saves_begun_++ % stages_.size(),
+  const auto stage = ChooseStage(patience);
+  if (!stage.ok()) return stage.status();
+  if (*stage < 0) return saves() && leader() ? parts_.sink->Skip(step()) : Status();
+  saved_step_ = step();
+  save_ = Save{.stage = static_cast<std::size_t>(*stage),
                .step = step(),
-               .host_state = leader() ? EncodeHostState(HostStateNow()) : ""};
-  Stage& stage = stages_[save_->stage];
-  if (saves() && leader()) RETURN_IF_ERROR(AwaitFree(stage));
-  RETURN_IF_ERROR(Meet());
-  if (!saves()) {
-    save_->copied = true;
-    return {};
-  }
+               .host_state = leader() ? EncodeHostState(HostStateNow()) : "",
+               .copied = !saves()};
+  if (!saves()) return {};
   std::vector<GpuStaging::Run> runs;
   for (const CheckpointShard::Run& run : shard_->runs) {
     runs.push_back({loop_->arrays()[run.array] + run.offset, run.elements});
@@ -103,9 +102,28 @@ Status GpuTrainer::BeginSave() {
   const auto local = static_cast<std::size_t>(parts_.place.local_rank);
   const Range part = {.begin = bytes * local / local_size_,
                       .end = bytes * (local + 1) / local_size_};
-  RETURN_IF_ERROR(staging_->Begin(runs, part, stage.region.bytes.data()));
+  RETURN_IF_ERROR(staging_->Begin(runs, part, stages_[save_->stage].region.bytes.data()));
   loop_->HoldUpdate(staging_->copied());
   return {};
+}
+
+// The index of the memory that this node's leader found free; -1: some leader found none.
+Result<std::int32_t> GpuTrainer::ChooseStage(Duration patience) {
+  std::int32_t mine = 0;
+  if (saves() && leader()) {
+    const auto free = AwaitFree(patience);
+    if (!free.ok()) return free.status();
+    mine = *free;
+  }
+  std::vector<std::int32_t> all = {mine};
+  if (parts_.group != nullptr) {
+    all.resize(places_.size());
+    RETURN_IF_ERROR(parts_.group->all_gather(std::span(&mine, 1), all));
+  }
+  if (std::find(all.begin(), all.end(), -1) != all.end()) return -1;
+  const auto leads = std::find(places_.begin(), places_.end(), Place{.node = parts_.place.node});
+  CHECK(leads != places_.end());
+  return all[static_cast<std::size_t>(leads - places_.begin())];
 }
 
 Status GpuTrainer::FinishCopy() {
@@ -140,15 +158,15 @@ Status GpuTrainer::HandOver() {
                             .host_state = save.host_state});
 }
 
-Status GpuTrainer::AwaitFree(const Stage& stage) {
-  constexpr auto kLook = std::chrono::milliseconds(500);
-  for (Duration waited{}; stage.in_use; waited += kLook) {
-    if (waited > kPeerTimeout) {
-      return Status(Code::kDeadline, "the save that uses " + stage.name + " does not end");
+Result<std::int32_t> GpuTrainer::AwaitFree(Duration patience) {
+  constexpr Duration kLook = std::chrono::milliseconds(500);
+  for (Duration waited{};; waited += kLook) {
+    for (std::size_t i = 0; i < stages_.size(); ++i) {
+      if (!stages_[i].in_use) return static_cast<std::int32_t>(i);
     }
-    RETURN_IF_ERROR(TellSaves(kLook));
+    if (waited > patience) return -1;
+    RETURN_IF_ERROR(TellSaves(std::min(kLook, patience)));
   }
-  return {};
 }
 
 Status GpuTrainer::TellSaves(Duration timeout) {
@@ -174,8 +192,15 @@ Status GpuTrainer::TellSaves(Duration timeout) {
 }
 
 Status GpuTrainer::FinishSaves() {
+  constexpr Duration kLook = std::chrono::milliseconds(500);
   RETURN_IF_ERROR(FinishCopy());
-  for (const Stage& stage : stages_) RETURN_IF_ERROR(AwaitFree(stage));
+  const auto in_flight = [this] {
+    return std::any_of(stages_.begin(), stages_.end(), [](const Stage& s) { return s.in_use; });
+  };
+  for (Duration waited{}; in_flight(); waited += kLook) {
+    if (waited > kPeerTimeout) return Status(Code::kDeadline, "the last save does not end");
+    RETURN_IF_ERROR(TellSaves(kLook));
+  }
   RETURN_IF_ERROR(TellSaves(Duration::zero()));
   if (!save_failed_) return {};
   return Status(Code::kUnavailable, "the last checkpoint could not be committed");

@@ -5,7 +5,8 @@
 // over the group.  (GPU memory dies with its rank, so there is no going on from memory.)
 //
 // A save, at a step boundary:
-//  1. The leader of each node waits until a staging memory is free; all ranks meet.
+//  1. The leader of each node waits until a staging memory is free, and tells all ranks which.  If
+//     some leader finds none in time, the save is skipped.
 //  2. Each rank copies its part of its node's shard there, beside the next step.
 //  3. A rank whose copy has ended says so in the tail of its next gradient.  Once all have, after
 //     the same step on every rank, each leader hands its shard to the sink, which takes its time.
@@ -87,10 +88,11 @@ class GpuTrainer {
   Status Meet();
   Status Drain();
   Status Step();
-  Status BeginSave();
+  Status BeginSave(Duration patience);
+  Result<std::int32_t> ChooseStage(Duration patience);
   Status FinishCopy();
   Status HandOver();
-  Status AwaitFree(const Stage& stage);
+  Result<std::int32_t> AwaitFree(Duration patience);
   Status TellSaves(Duration timeout);
   Status FinishSaves();
   HostState HostStateNow() const;
@@ -110,7 +112,6 @@ class GpuTrainer {
   std::uint32_t local_size_ = 1;
   std::array<Stage, 2> stages_;
   std::optional<Save> save_;
-  std::uint64_t saves_begun_ = 0;
   std::optional<std::uint64_t> saved_step_;
   bool save_failed_ = false;
 

@@ -16,6 +16,7 @@ struct GpuCluster {
   checkpoint::CommitStore* store = nullptr;
   std::uint64_t stop_at = 0;  // The last rank is asked to stop while this step runs.
   BreakingModel::When breaks;
+  int answers_after_skips = 0;  // Of the sinks.
 
   struct End {
     Status status;
@@ -52,6 +53,7 @@ struct GpuCluster {
     host.stop_at = rank.rank == nodes * per_node - 1 ? stop_at : 0;
     std::optional<FakeSink> sink;
     if (store != nullptr) sink.emplace(*store, rank.rank / per_node);
+    if (sink) sink->answers_after_skips = answers_after_skips;
     TrainOptions mine = options;
     mine.checkpoints = store != nullptr;
     auto trainer = GpuTrainer::Start(
@@ -145,6 +147,20 @@ TEST_F(GpuTrainerTest, ACheckpointOfAnotherRunIsRefusedOnAllRanks) {
             std::string::npos)
       << ends[0].status.message();
   EXPECT_EQ(ends[1].status.message(), "rank 0 could not start");
+}
+
+TEST_F(GpuTrainerTest, ASaveThatFindsNoMemoryIsSkippedOnAllRanksAndToldAndTrainingGoesOn) {
+  checkpoint::CommitStore store(2);
+  TrainOptions options = kOptions;
+  options.checkpoint_every = 1;
+  options.skip_busy_saves = true;
+  GpuCluster cluster{.nodes = 2, .per_node = 2, .store = &store, .answers_after_skips = 1};
+  const auto end = cluster.Train(options);
+  EXPECT_EQ(end.parameters, GpuCluster{}.Train(kOptions).parameters);
+  EXPECT_EQ(store.Steps(), (std::vector<std::uint64_t>{1, 2, 4, 5, 6}));
+  EXPECT_NE(
+      std::find(end.said.begin(), end.said.end(), "checkpoint of step 3 is NOT committed: skipped"),
+      end.said.end());
 }
 
 decltype(&fake_cuda_stall) Stall() {
