@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <utility>
 
 #include "runtime/comm/clones.h"
 
@@ -42,6 +43,30 @@ MUSTER_INLINE float LaneSum(std::size_t n, Term term) {
     for (std::size_t lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
   }
   return lanes[0];
+}
+
+// Two at once.
+template <typename Term>
+MUSTER_INLINE std::pair<float, float> LaneSums(std::size_t n, Term term) {
+  float first[kLanes] = {};
+  float second[kLanes] = {};
+  const auto add = [&](std::size_t lane, std::size_t i) __attribute__((always_inline)) {
+    const auto [a, b] = term(i);
+    first[lane] += a;
+    second[lane] += b;
+  };
+  std::size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) add(lane, i + lane);
+  }
+  for (; i < n; ++i) add(i % kLanes, i);
+  for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
+    for (std::size_t lane = 0; lane < width; ++lane) {
+      first[lane] += first[lane + width];
+      second[lane] += second[lane + width];
+    }
+  }
+  return {first[0], second[0]};
 }
 
 MUSTER_INLINE float RowMax(std::size_t n, const float* row) {
@@ -97,11 +122,12 @@ MUSTER_CLONES void LayerNormBackward(std::size_t rows, std::size_t width,
   for (std::size_t row = 0; row < rows; ++row, d_out += width, in += width, d_in += width) {
     const float m = mean[row];
     const float r = rstd[row];
-    const float mean_d =
-        LaneSum(width, [&](std::size_t i) { return d_out[i] * weight[i]; }) * inverse;
-    const float mean_dx =
-        LaneSum(width, [&](std::size_t i) { return d_out[i] * weight[i] * ((in[i] - m) * r); }) *
-        inverse;
+    const auto [sum_d, sum_dx] = LaneSums(width, [&](std::size_t i) {
+      const float d = d_out[i] * weight[i];
+      return std::pair(d, d * ((in[i] - m) * r));
+    });
+    const float mean_d = sum_d * inverse;
+    const float mean_dx = sum_dx * inverse;
     for (std::size_t i = 0; i < width; ++i) {
       const float normal = (in[i] - m) * r;
       d_in[i] += (d_out[i] * weight[i] - mean_d - normal * mean_dx) * r;
@@ -135,9 +161,13 @@ MUSTER_CLONES void GeluBackward(std::size_t n, const float* __restrict in,
 MUSTER_CLONES void CausalSoftmax(std::size_t size, float* scores) {
   for (std::size_t row = 0; row < size; ++row, scores += size) {
     const std::size_t n = row + 1;
-    const float scale = 1.0F / ExpRow(n, RowMax(n, scores), scores);
-    for (std::size_t i = 0; i < n; ++i) scores[i] *= scale;
-    for (std::size_t i = n; i < size; ++i) scores[i] = 0;
+    const float max = RowMax(n, scores);
+    // Whole vectors: what is behind the diagonal becomes 0, whatever it was.
+    const std::size_t whole = std::min(size, (n + kLanes - 1) / kLanes * kLanes);
+    for (std::size_t i = 0; i < whole; ++i) scores[i] = i < n ? ExpOf(scores[i] - max) : 0.0F;
+    const float scale = 1.0F / LaneSum(whole, [scores](std::size_t i) { return scores[i]; });
+    for (std::size_t i = 0; i < whole; ++i) scores[i] *= scale;
+    for (std::size_t i = whole; i < size; ++i) scores[i] = 0;
   }
 }
 
