@@ -1,5 +1,6 @@
 """Stands between an NFSv3 client and its server, and loses answers: of each kind of call that changes
-something, every third one that succeeded never arrives; its connection breaks instead.
+something, the first one that succeeded, and every seventh from then on, never arrives; its connection
+breaks instead.
 
 usage: lossy_proxy.py SERVER PORT...      listens on the same ports of this host
 
@@ -17,7 +18,7 @@ import threading
 NFS = 100003
 CALLS = {2: "SETATTR", 7: "WRITE", 8: "CREATE", 9: "MKDIR", 12: "REMOVE", 13: "RMDIR", 15: "LINK",
          21: "COMMIT"}
-EVERY = 3
+EVERY = 7
 
 lock = threading.Lock()
 answered = collections.Counter()
@@ -58,7 +59,7 @@ def succeeded(head):
 def is_lost(name):
     with lock:
         answered[name] += 1
-        if answered[name] % EVERY:
+        if answered[name] % EVERY != 1:
             return False
         lost[name] += 1
         return True
