@@ -10,26 +10,80 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// A rank that is in a group, and the group's number in its recording.
+struct Member {
+  const RankTrace* trace = nullptr;
+  std::uint16_t group = 0;
+  std::int32_t rank() const { return trace->recording.rank; }
+};
+using Members = std::vector<Member>;
+
+// What one rank did last of a group's collectives; 0: none that is still in its ring.
+struct GroupProgress {
+  std::int32_t rank = 0;
+  std::uint64_t started = 0, completed = 0;
+};
+
+Members MembersOf(const std::vector<RankTrace>& traces, const std::string& name) {
+  Members members;
+  for (const RankTrace& trace : traces) {
+    const auto& groups = trace.recording.groups;
+    const auto found = std::find(groups.begin(), groups.end(), name);
+    if (found == groups.end()) continue;
+    members.push_back({&trace, static_cast<std::uint16_t>(found - groups.begin())});
+  }
+  return members;
+}
+
+std::vector<std::string> GroupsOf(const std::vector<RankTrace>& traces) {
+  std::vector<std::string> names;
+  for (const RankTrace& trace : traces) {
+    for (const std::string& name : trace.recording.groups) {
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    }
+  }
+  return names;
+}
+
 bool IsCollectiveOf(const RecordedEntry& entry, std::uint16_t group) {
   return entry.group == group && !IsSpan(entry.op) && !IsTransfer(entry.op);
 }
 
-const RecordedEntry* Find(const Recording& recording, std::uint16_t group, std::uint64_t seq) {
-  const auto found = std::find_if(
-      recording.entries.begin(), recording.entries.end(),
-      [&](const RecordedEntry& e) { return IsCollectiveOf(e, group) && e.seq == seq; });
-  return found == recording.entries.end() ? nullptr : &*found;
+const RecordedEntry* Find(const Member& member, std::uint64_t seq) {
+  const auto& entries = member.trace->recording.entries;
+  const auto found = std::find_if(entries.begin(), entries.end(), [&](const RecordedEntry& e) {
+    return IsCollectiveOf(e, member.group) && e.seq == seq;
+  });
+  return found == entries.end() ? nullptr : &*found;
+}
+
+// By rank; empty when no rank called any.
+std::vector<GroupProgress> ProgressOf(const Members& members) {
+  std::vector<GroupProgress> all;
+  bool any = false;
+  for (const Member& member : members) {
+    GroupProgress one{.rank = member.rank()};
+    for (const RecordedEntry& entry : member.trace->recording.entries) {
+      if (!IsCollectiveOf(entry, member.group)) continue;
+      any = true;
+      one.started = std::max(one.started, entry.seq);
+      if (entry.state == RecordedState::kCompleted) {
+        one.completed = std::max(one.completed, entry.seq);
+      }
+    }
+    all.push_back(one);
+  }
+  return any ? all : std::vector<GroupProgress>();
 }
 
 // "all_reduce #128 of training", as whoever called it says.
-std::string CallName(const std::vector<RankTrace>& traces, std::uint16_t group, std::uint64_t seq) {
-  std::string op = "collective", of;
-  for (const RankTrace& trace : traces) {
-    const RecordedEntry* entry = Find(trace.recording, group, seq);
+std::string CallName(const Members& members, const std::string& name, std::uint64_t seq) {
+  std::string op = "collective";
+  for (const Member& member : members) {
+    const RecordedEntry* entry = Find(member, seq);
     if (entry != nullptr) op = NameOf(*entry);
-    if (of.empty()) of = GroupName(trace.recording, group);
   }
-  return op + " #" + std::to_string(seq) + " of " + of;
+  return op + " #" + std::to_string(seq) + " of " + name;
 }
 
 std::string RanksName(const std::vector<std::int32_t>& ranks) {
@@ -59,71 +113,45 @@ std::vector<std::int32_t> RanksWhere(const std::vector<GroupProgress>& all, Less
 }
 
 // The ranks that called something else than most, where all called.
-std::string Disagreement(const std::vector<RankTrace>& traces, std::uint16_t group,
-                         std::uint64_t seq) {
+std::string Disagreement(const Members& members, const std::string& name, std::uint64_t seq) {
   std::map<std::string, std::vector<std::int32_t>> callers;
-  for (const RankTrace& trace : traces) {
-    const RecordedEntry* entry = Find(trace.recording, group, seq);
+  for (const Member& member : members) {
+    const RecordedEntry* entry = Find(member, seq);
     if (entry == nullptr) return "";
     callers[NameOf(*entry) + " " + RecordedTypeName(entry->dtype) + "[" +
             std::to_string(entry->count) + "]"]
-        .push_back(trace.recording.rank);
+        .push_back(member.rank());
   }
   if (callers.size() < 2) return "";
   std::vector<std::string> parts;
   for (const auto& [call, ranks] : callers) parts.push_back(RanksName(ranks) + ": " + call);
-  return "the ranks disagree on call #" + std::to_string(seq) + " of " +
-         GroupName(traces[0].recording, group) + ": " + Join(parts, "; ");
+  return "the ranks disagree on call #" + std::to_string(seq) + " of " + name + ": " +
+         Join(parts, "; ");
 }
 
 // Empty: this group does not tell.
-std::string SentenceOf(const std::vector<RankTrace>& traces, std::uint16_t group) {
-  const std::vector<GroupProgress> all = ProgressOf(traces, group);
+std::string SentenceOf(const std::vector<RankTrace>& traces, const std::string& name) {
+  const Members members = MembersOf(traces, name);
+  const std::vector<GroupProgress> all = ProgressOf(members);
   if (all.size() < 2) return "";
   const auto by_start = [](const auto& a, const auto& b) { return a.started < b.started; };
   const auto [last, first] = std::minmax_element(all.begin(), all.end(), by_start);
   const std::uint64_t low = last->started, high = first->started;
-  if (std::string text = Disagreement(traces, group, low); !text.empty()) return text;
+  if (std::string text = Disagreement(members, name, low); !text.empty()) return text;
   if (low < high) {
     const auto behind = RanksWhere(all, [&](const auto& one) { return one.started == low; });
-    return RanksName(behind) + " never entered " + CallName(traces, group, low + 1) + "; " +
+    return RanksName(behind) + " never entered " + CallName(members, name, low + 1) + "; " +
            (behind.size() == 1 ? "it was" : RanksName({behind[0]}) + " was") + " last in " +
            LastOf(Of(traces, behind[0]));
   }
   const auto inside = RanksWhere(all, [&](const auto& one) { return one.completed < high; });
   if (inside.empty()) return "";
-  const std::string call = CallName(traces, group, high);
+  const std::string call = CallName(members, name, high);
   if (inside.size() == all.size()) return "every rank entered " + call + ", and none has left it";
   return RanksName(inside) + " entered " + call + " and never left it, the others did";
 }
 
-std::size_t Groups(const std::vector<RankTrace>& traces) {
-  std::size_t groups = 0;
-  for (const RankTrace& trace : traces) {
-    groups = std::max(groups, trace.recording.groups.size());
-  }
-  return groups;
-}
-
 }  // namespace
-
-std::vector<GroupProgress> ProgressOf(const std::vector<RankTrace>& traces, std::uint16_t group) {
-  std::vector<GroupProgress> all;
-  bool any = false;
-  for (const RankTrace& trace : traces) {
-    GroupProgress one{.rank = trace.recording.rank};
-    for (const RecordedEntry& entry : trace.recording.entries) {
-      if (!IsCollectiveOf(entry, group)) continue;
-      any = true;
-      one.started = std::max(one.started, entry.seq);
-      if (entry.state == RecordedState::kCompleted) {
-        one.completed = std::max(one.completed, entry.seq);
-      }
-    }
-    all.push_back(one);
-  }
-  return any ? all : std::vector<GroupProgress>();
-}
 
 std::string LastOf(const Recording& recording) {
   if (recording.entries.empty()) return "nothing that it recorded";
@@ -137,8 +165,8 @@ std::string LastOf(const Recording& recording) {
 }
 
 std::string BehindSentence(const std::vector<RankTrace>& traces) {
-  for (std::size_t group = 0; group < Groups(traces); ++group) {
-    std::string text = SentenceOf(traces, static_cast<std::uint16_t>(group));
+  for (const std::string& group : GroupsOf(traces)) {
+    std::string text = SentenceOf(traces, group);
     if (!text.empty()) return text;
   }
   return "no rank is behind: all completed the same collectives";
@@ -146,10 +174,10 @@ std::string BehindSentence(const std::vector<RankTrace>& traces) {
 
 std::string LastPage(const std::vector<RankTrace>& traces) {
   std::string page;
-  for (std::size_t group = 0; group < Groups(traces); ++group) {
-    const auto all = ProgressOf(traces, static_cast<std::uint16_t>(group));
+  for (const std::string& group : GroupsOf(traces)) {
+    const auto all = ProgressOf(MembersOf(traces, group));
     if (all.empty()) continue;
-    page += "GROUP " + GroupName(traces[0].recording, static_cast<std::uint16_t>(group)) + "\n";
+    page += "GROUP " + group + "\n";
     page += "RANK   STARTED  COMPLETED  LAST IN\n";
     for (const GroupProgress& one : all) {
       const auto cell = [](const std::string& text, std::size_t width) {
@@ -164,17 +192,16 @@ std::string LastPage(const std::vector<RankTrace>& traces) {
 
 std::string LastJson(const std::vector<RankTrace>& traces) {
   Json groups = Json::array();
-  for (std::size_t group = 0; group < Groups(traces); ++group) {
+  for (const std::string& group : GroupsOf(traces)) {
     Json ranks = Json::array();
-    for (const GroupProgress& one : ProgressOf(traces, static_cast<std::uint16_t>(group))) {
+    for (const GroupProgress& one : ProgressOf(MembersOf(traces, group))) {
       ranks.push_back({{"rank", one.rank},
                        {"started", one.started},
                        {"completed", one.completed},
                        {"last", LastOf(Of(traces, one.rank))}});
     }
     if (ranks.empty()) continue;
-    groups.push_back({{"group", GroupName(traces[0].recording, static_cast<std::uint16_t>(group))},
-                      {"ranks", ranks}});
+    groups.push_back({{"group", group}, {"ranks", ranks}});
   }
   return Json({{"groups", groups}, {"sentence", BehindSentence(traces)}})
              .dump(-1, ' ', false, Json::error_handler_t::replace) +

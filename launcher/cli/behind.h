@@ -1,4 +1,5 @@
-// Who is behind: compares what the ranks of a job did last, by their flight recorders.  Pure.
+// Who is behind: compares what the ranks of a job did last, by their flight recorders.  Groups are
+// known by their names: a rank is in those that it recorded.  Pure.
 #pragma once
 
 #include <string>
@@ -7,15 +8,6 @@
 #include "launcher/cli/trace.h"
 
 namespace muster {
-
-// What one rank did last of a group's collectives; 0: none that is still in its ring.
-struct GroupProgress {
-  std::int32_t rank = 0;
-  std::uint64_t started = 0, completed = 0;
-};
-
-// Of group `group`, by rank; empty when no rank called any.
-std::vector<GroupProgress> ProgressOf(const std::vector<RankTrace>& traces, std::uint16_t group);
 
 // "compute of step 63", "all_reduce #12 of training": the last thing it began, and whether it
 // ended.

@@ -1,8 +1,10 @@
 // The format of PyTorch's flight recorder (version 2), as its analyzer expects it.
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 
 #include "launcher/cli/trace.h"
+#include "runtime/base/text.h"
 
 namespace muster {
 namespace {
@@ -49,9 +51,24 @@ Json Time(const Recording& recording, std::int64_t ns) {
   return ns == 0 ? Json() : Json(recording.WallOf(ns));
 }
 
-Json EntryOf(const Recording& recording, const RecordedEntry& entry) {
+// The first groups are of every rank, those that were split off of the ranks that recorded them.
+std::vector<std::int32_t> RanksOf(const std::string& group, const Recording& recording,
+                                  const std::vector<RankTrace>& all) {
+  std::vector<std::int32_t> ranks;
+  if (group.find('/') == std::string::npos) {
+    for (std::int32_t rank = 0; rank < recording.world_size; ++rank) ranks.push_back(rank);
+    return ranks;
+  }
+  for (const RankTrace& other : all) {
+    const auto& groups = other.recording.groups;
+    const bool member = std::find(groups.begin(), groups.end(), group) != groups.end();
+    if (member) ranks.push_back(other.recording.rank);
+  }
+  return ranks;
+}
+
+Json EntryOf(const Recording& recording, const RecordedEntry& entry, std::uint64_t ranks) {
   const bool transfer = IsTransfer(entry.op);
-  const auto ranks = static_cast<std::uint64_t>(recording.world_size);
   const bool ended = entry.completed_ns != 0;
   Json json = {{"frames", Json::array()},
                {"record_id", entry.record - 1},
@@ -80,21 +97,24 @@ Json EntryOf(const Recording& recording, const RecordedEntry& entry) {
 
 }  // namespace
 
-std::string FlightTrace(const RankTrace& trace) {
+std::string FlightTrace(const RankTrace& trace, const std::vector<RankTrace>& all) {
   const Recording& recording = trace.recording;
   Json entries = Json::array(), config = Json::object(), status = Json::object();
-  std::string ranks;
-  for (std::int32_t rank = 0; rank < recording.world_size; ++rank) {
-    ranks += (rank == 0 ? "" : ", ") + std::to_string(rank);
-  }
+  std::vector<std::uint64_t> sizes;
   for (std::size_t group = 0; group < recording.groups.size(); ++group) {
+    const std::vector<std::int32_t> ranks = RanksOf(recording.groups[group], recording, all);
+    std::vector<std::string> names;
+    for (const std::int32_t rank : ranks) names.push_back(std::to_string(rank));
     const std::string name = std::to_string(group);
-    config[name] = {
-        {"name", name}, {"desc", recording.groups[group]}, {"ranks", "[" + ranks + "]"}};
+    config[name] = {{"name", name},
+                    {"desc", recording.groups[group]},
+                    {"ranks", "[" + Join(names, ", ") + "]"}};
+    sizes.push_back(ranks.size());
   }
   for (const RecordedEntry& entry : recording.entries) {
     if (IsSpan(entry.op)) continue;
-    entries.push_back(EntryOf(recording, entry));
+    const bool known = entry.group < sizes.size();
+    entries.push_back(EntryOf(recording, entry, known ? sizes[entry.group] : 1));
     if (IsTransfer(entry.op)) continue;
     Json& of_group = status[std::to_string(entry.group)];
     of_group["last_enqueued_collective"] = entry.seq;

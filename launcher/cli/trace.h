@@ -36,8 +36,8 @@ class TraceFiles {
 // each rank and one more where its calls overlap, all on one axis.
 std::string ChromeTrace(const std::vector<RankTrace>& traces, JobId job);
 
-// PyTorch's flight recorder: the collectives of one rank.
-std::string FlightTrace(const RankTrace& trace);
+// PyTorch's flight recorder: the collectives of one rank of `all`, which tell who is in its groups.
+std::string FlightTrace(const RankTrace& trace, const std::vector<RankTrace>& all);
 
 // What an entry is about: "all_reduce", "compute".
 inline std::string NameOf(const RecordedEntry& entry) {

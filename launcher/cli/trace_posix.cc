@@ -65,7 +65,8 @@ Status WriteAll(const std::vector<RankTrace>& traces, JobId job, const TraceComm
   if (trace.format == TraceFormat::kChrome) return Write(trace.output, ChromeTrace(traces, job));
   for (const RankTrace& one : traces) {
     const std::string rank = std::to_string(one.recording.rank);
-    RETURN_IF_ERROR(Write(trace.output.empty() ? "" : trace.output + rank, FlightTrace(one)));
+    RETURN_IF_ERROR(
+        Write(trace.output.empty() ? "" : trace.output + rank, FlightTrace(one, traces)));
   }
   return {};
 }

@@ -111,7 +111,10 @@ Result<std::unique_ptr<ProcessGroup>> ProcessGroup::split(int color, int key) {
     return std::move(part).status().While("split");
   }
   if (*part == nullptr) return std::unique_ptr<ProcessGroup>();
-  return std::make_unique<ProcessGroup>(*std::move(part), timeout_);
+  auto group = std::make_unique<ProcessGroup>(*std::move(part), timeout_);
+  if (observer_ != nullptr) group->own_observer_ = observer_->OfPart(collectives_, color);
+  group->observe(group->own_observer_.get());
+  return group;
 }
 
 Result<std::unique_ptr<ProcessGroup>> ProcessGroup::shrink(std::vector<int> lost) {
@@ -129,7 +132,10 @@ Result<std::unique_ptr<ProcessGroup>> ProcessGroup::shrink(std::vector<int> lost
   auto left = backend_->Shrink(lost);
   backend_->Abort(Status(Code::kAborted, "the group was shrunk"));
   if (!left.ok()) return std::move(left).status().While("shrink");
-  return std::make_unique<ProcessGroup>(*std::move(left), timeout_);
+  auto group = std::make_unique<ProcessGroup>(*std::move(left), timeout_);
+  if (observer_ != nullptr) group->own_observer_ = observer_->OfPart(collectives_, 0);
+  group->observe(group->own_observer_.get());
+  return group;
 }
 
 }  // namespace muster

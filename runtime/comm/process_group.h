@@ -66,6 +66,12 @@ class CollectiveObserver {
   virtual void Began(std::uint64_t seq, const Collective& call) = 0;
   // On the thread that saw the end.
   virtual void Ended(std::uint64_t seq, const Collective& call, const Status& status) = 0;
+  // Of a group that call `seq` of this one split off: the part of that color.  Null: nobody.
+  virtual std::unique_ptr<CollectiveObserver> OfPart(std::uint64_t seq, std::int64_t color) {
+    static_cast<void>(seq);
+    static_cast<void>(color);
+    return nullptr;
+  }
 };
 
 class ProcessGroup {
@@ -128,7 +134,7 @@ class ProcessGroup {
   // Of later calls, and of groups that are split off later.
   void set_timeout(Duration timeout) { timeout_ = timeout; }
 
-  // Outlives the group; null: nobody.  Groups that are split off do not inherit it.
+  // Outlives the group; null: nobody.  Groups that are split off later get their own of it.
   void observe(CollectiveObserver* observer) { observer_ = observer; }
 
   // Collective calls so far.
@@ -138,6 +144,8 @@ class ProcessGroup {
   Status Admit(const Collective& collective, Call* call);
   Status Run(const Collective& collective);
 
+  // Of this part: goes when nothing is under way any more.
+  std::unique_ptr<CollectiveObserver> own_observer_;
   const std::unique_ptr<Backend> backend_;
   Duration timeout_;
   CollectiveObserver* observer_ = nullptr;

@@ -127,6 +127,7 @@ class Recorder {
 
   // Before anything is recorded of it.  The number of the group; beyond the last one: the last.
   std::uint16_t AddGroup(std::string_view name);
+  bool has_room_for_group() const { return groups_ < kRecorderGroups; }
 
   // `what`: record, times and state are not read.  Any thread.
   Record Begin(const RecordedEntry& what, RecordedState state = RecordedState::kStarted);

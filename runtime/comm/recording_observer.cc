@@ -32,4 +32,11 @@ void RecordingObserver::Ended(std::uint64_t seq, const Collective& call, const S
   recorder_.End(place.record.load(std::memory_order_relaxed), status.ok());
 }
 
+std::unique_ptr<CollectiveObserver> RecordingObserver::OfPart(std::uint64_t seq,
+                                                              std::int64_t color) {
+  if (!recorder_.has_room_for_group()) return nullptr;
+  const std::string name = name_ + "/" + std::to_string(seq) + "." + std::to_string(color);
+  return std::make_unique<RecordingObserver>(recorder_, name);
+}
+
 }  // namespace muster

@@ -6,6 +6,8 @@
 
 #include <array>
 #include <atomic>
+#include <memory>
+#include <string>
 #include <string_view>
 
 #include "runtime/comm/process_group.h"
@@ -17,10 +19,12 @@ class RecordingObserver final : public CollectiveObserver {
  public:
   // `group`: its name in the recording.  The recorder outlives the observer.
   RecordingObserver(Recorder& recorder, std::string_view group)
-      : recorder_(recorder), group_(recorder.AddGroup(group)) {}
+      : recorder_(recorder), name_(group), group_(recorder.AddGroup(group)) {}
 
   void Began(std::uint64_t seq, const Collective& call) override;
   void Ended(std::uint64_t seq, const Collective& call, const Status& status) override;
+  // "world/3.1": color 1 of call 3.  Null when the recorder has no place for one more.
+  std::unique_ptr<CollectiveObserver> OfPart(std::uint64_t seq, std::int64_t color) override;
 
  private:
   static constexpr std::size_t kInFlight = 1024;
@@ -34,6 +38,7 @@ class RecordingObserver final : public CollectiveObserver {
   }
 
   Recorder& recorder_;
+  const std::string name_;
   const std::uint16_t group_;
   std::array<Place, 2 * kInFlight> places_;
 };

@@ -122,11 +122,12 @@ TEST(ChromeTrace, OfNothingIsStillATrace) {
 }
 
 TEST(FlightTrace, HasTheFieldsOfPyTorchs) {
-  const json dump = json::parse(FlightTrace(TraceOf(1, "n1", 100 * kSecond,
-                                                    {{RecordedOp::kCompute, 7, 1, 2},
-                                                     {RecordedOp::kAllGather, 1, 10, 30, 8},
-                                                     {RecordedOp::kBarrier, 2, 40, 50, 0},
-                                                     {.seq = 3, .begin_us = 60, .end_us = 0}})));
+  const RankTrace trace = TraceOf(1, "n1", 100 * kSecond,
+                                  {{RecordedOp::kCompute, 7, 1, 2},
+                                   {RecordedOp::kAllGather, 1, 10, 30, 8},
+                                   {RecordedOp::kBarrier, 2, 40, 50, 0},
+                                   {.seq = 3, .begin_us = 60, .end_us = 0}});
+  const json dump = json::parse(FlightTrace(trace, {trace}));
   EXPECT_EQ(dump.at("version"), "2.10");
   EXPECT_EQ(dump.at("pg_config").at("1").at("desc"), "training");
   EXPECT_EQ(dump.at("pg_config").at("1").at("ranks"), "[0, 1]");
@@ -196,6 +197,21 @@ TEST(TraceFiles, SaysWhatIsLeftOut) {
             "rank 4 is left out: too short for a ring\n");
 }
 
+TEST(FlightTrace, KnowsWhoIsInAGroupThatWasSplitOff) {
+  RankTrace odd = TraceOf(3, "n1", 0, {{RecordedOp::kAllGather, 1, 10, 30, 8}});
+  RankTrace even = odd;
+  RankTrace other = odd;
+  even.recording.rank = 2;
+  other.recording.rank = 1;
+  odd.recording.groups = other.recording.groups = {"world", "world/1.1"};
+  even.recording.groups = {"world", "world/1.0"};
+  for (RankTrace* trace : {&odd, &even, &other}) trace->recording.world_size = 4;
+  const json dump = json::parse(FlightTrace(odd, {other, even, odd}));
+  EXPECT_EQ(dump.at("pg_config").at("0").at("ranks"), "[0, 1, 2, 3]");
+  EXPECT_EQ(dump.at("pg_config").at("1").at("ranks"), "[1, 3]");
+  EXPECT_EQ(dump.at("entries")[0].at("output_sizes"), json::parse("[[16]]"));
+}
+
 // ---- who is behind
 // --------------------------------------------------------------------------------
 
@@ -242,6 +258,29 @@ TEST(Behind, NamesRanksThatDisagree) {
   EXPECT_EQ(BehindSentence(Ranks({Steps(4), other, Steps(4)})),
             "the ranks disagree on call #4 of training: ranks 0, 2: all_reduce f32[1000]; rank 1: "
             "broadcast f32[1000]");
+}
+
+// Ranks 0 and 1 are one half of the world, 2 and 3 the other: each numbers its groups by itself.
+TEST(Behind, KnowsGroupsByTheirNames) {
+  const auto in_half = [](const std::string& half, std::uint64_t calls) {
+    std::vector<Call> all = Steps(calls);
+    RankTrace trace = TraceOf(0, "n0", 0, all);
+    trace.recording.groups = {"world", half};
+    return trace;
+  };
+  std::vector<RankTrace> traces = {in_half("world/1.0", 3), in_half("world/1.0", 3),
+                                   in_half("world/1.1", 7), in_half("world/1.1", 6)};
+  for (std::size_t r = 0; r < traces.size(); ++r) {
+    traces[r].recording.rank = static_cast<std::int32_t>(r);
+  }
+  EXPECT_EQ(BehindSentence(traces),
+            "rank 3 never entered all_reduce #7 of world/1.1; it was last in all_reduce #6 of "
+            "world/1.1");
+  const json page = json::parse(LastJson(traces));
+  ASSERT_EQ(page.at("groups").size(), 2U);
+  EXPECT_EQ(page.at("groups")[0].at("ranks").size(), 2U);
+  EXPECT_EQ(page.at("groups")[1].at("group"), "world/1.1");
+  EXPECT_EQ(page.at("groups")[1].at("ranks")[0].at("rank"), 2);
 }
 
 TEST(Behind, SaysWhenNobodyIs) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "runtime/comm/group_threads.h"
@@ -44,6 +45,43 @@ TEST(RecordingObserver, RecordsTheCallsOfAGroup) {
     EXPECT_EQ(entry.state, RecordedState::kCompleted);
     EXPECT_LE(entry.started_ns, entry.completed_ns);
   }
+}
+
+TEST(RecordingObserver, RecordsGroupsThatAreSplitOffUnderNamesOfTheirOwn) {
+  std::vector<std::uint64_t> memory(RecorderBytes(64) / 8);
+  Recorder recorder(std::as_writable_bytes(std::span(memory)), {}, RealClock());
+  ThreadsRendezvous rendezvous(1);
+  const auto group = MakeThreadsGroup(rendezvous, 0);
+  RecordingObserver observer(recorder, "world");
+  group->observe(&observer);
+  const auto part = group->split(3, 0);
+  ASSERT_TRUE(part.ok());
+  std::vector<float> values(10);
+  ASSERT_TRUE((*part)->all_reduce(values, ReduceOp::kSum).ok());
+  const auto smaller = (*part)->split(0, 0);
+  ASSERT_TRUE(smaller.ok());
+  ASSERT_TRUE((*smaller)->barrier().ok());
+  // The recorder has eight places: whoever comes later is not recorded, and no other is confused.
+  std::vector<std::unique_ptr<ProcessGroup>> more;
+  for (std::size_t i = 0; i < kRecorderGroups; ++i) {
+    auto one = group->split(0, 0);
+    ASSERT_TRUE(one.ok());
+    more.push_back(*std::move(one));
+  }
+  ASSERT_TRUE(more.back()->barrier().ok());
+
+  const auto found = ReadRecording(std::as_bytes(std::span(memory)));
+  ASSERT_TRUE(found.ok());
+  ASSERT_EQ(found->groups.size(), kRecorderGroups);
+  EXPECT_EQ(found->groups[1], "world/1.3");
+  EXPECT_EQ(found->groups[2], "world/1.3/2.0");
+  const auto calls = [&](std::uint16_t number, RecordedOp op) {
+    return std::count_if(found->entries.begin(), found->entries.end(),
+                         [&](const RecordedEntry& e) { return e.group == number && e.op == op; });
+  };
+  EXPECT_EQ(calls(1, RecordedOp::kAllReduce), 1);
+  EXPECT_EQ(calls(2, RecordedOp::kBarrier), 1);
+  EXPECT_EQ(calls(kRecorderGroups - 1, RecordedOp::kBarrier), 0);
 }
 
 // Every name is the one that the process group itself uses.
