@@ -217,7 +217,9 @@ class Demo:
         if not self.commits:
             raise Failed("no checkpoint was committed")
         print(f"\n{BOLD}two lines that the model wrote{RESET}")
-        written = output.split("\ndone after", 1)[-1].splitlines()[1:3]
+        end = output.split("\ndone after", 1)[-1].splitlines()
+        times = next((i for i, line in enumerate(end) if line.startswith("ms a step")), 0)
+        written = end[times + 1:times + 3]
         if len(written) < 2 or "sha256" in " ".join(written):
             raise Failed("the model wrote nothing")
         for line in written[:2]:
