@@ -35,8 +35,8 @@ TEST(Layout, BucketsAreShortWhereTheVectorIs) {
     std::size_t each, buckets;
   };
   for (const Case& c : {Case{16, 1024, 1},
-                        {16 * 1024, 1024, 16},
-                        {16 * 1024 + 16, 2048, 9},
+                        {16384, 1024, 16},
+                        {16400, 2048, 9},
                         {1 << 20, 65536, 16},
                         {(1 << 24) + 16, 65536, 257}}) {
     const Layout layout({{.name = "x", .shape = {c.elements}}});
