@@ -4,7 +4,7 @@ breaks instead.
 
 usage: lossy_proxy.py SERVER PORT...      listens on the same ports of this host
 
-On SIGTERM it prints {"CREATE": 5, ...}: how many answers of each kind were lost.
+It says that it is ready, and on SIGTERM {"CREATE": 5, ...}: how many answers of each kind were lost.
 """
 
 import collections
@@ -98,9 +98,7 @@ def carry(client, server):
     end(client, server)
 
 
-def listen(address, port):
-    listener = socket.create_server(("", port))
-    print("ready", flush=True)
+def serve(listener, address, port):
     while True:
         client, _ = listener.accept()
         server = socket.create_connection((address, port))
@@ -114,8 +112,10 @@ def finish(*_):
 
 def main():
     signal.signal(signal.SIGTERM, finish)
-    for port in sys.argv[2:]:
-        threading.Thread(target=listen, args=(sys.argv[1], int(port)), daemon=True).start()
+    for port in map(int, sys.argv[2:]):
+        listener = socket.create_server(("", port))
+        threading.Thread(target=serve, args=(listener, sys.argv[1], port), daemon=True).start()
+    print("ready", flush=True)
     while True:
         signal.pause()
 

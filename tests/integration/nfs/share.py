@@ -117,7 +117,9 @@ class Share:
             self.host, ["env", f"LD_PRELOAD={self.shim}", "ganesha.nfsd", "-F", "-f", config, "-L",
                         self.log, "-p", os.path.join(self.folder, "ganesha.pid"), "-N", "NIV_EVENT"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env={**os.environ, **COOKIE})
+            # Handles hold the disk's UUID as blkid's cache has it; that of the machine may still name
+            # the last disk of this loop device, until it is two seconds old.
+            env={**os.environ, **COOKIE, "BLKID_FILE": os.path.join(self.folder, "blkid.tab")})
         wait_for(self._is_up, what="ganesha")
 
     def _is_up(self):
