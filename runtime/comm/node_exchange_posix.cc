@@ -15,6 +15,14 @@ constexpr std::size_t kLine = 64;
 constexpr std::size_t kPage = 4096;
 // Up to here a second barrier costs more than that every rank reduces everything.
 constexpr std::size_t kShortBytes = std::size_t{16} << 10U;
+// What two ranks have in flight stays near them with long blocks, which need fewer barriers; that
+// of eight does not.  With other nodes the size must be one for all of them.
+constexpr std::size_t kBlockBytes = std::size_t{256} << 10U;
+constexpr std::size_t kLongBlockBytes = std::size_t{512} << 10U;
+
+std::size_t BlockBytes(std::size_t ranks, bool bridged) {
+  return ranks <= 2 && !bridged ? kLongBlockBytes : kBlockBytes;
+}
 
 }  // namespace
 
@@ -37,27 +45,28 @@ struct NodeExchange::Header {
 std::size_t NodeExchange::Bytes(int ranks) {
   const auto n = static_cast<std::size_t>(ranks);
   const std::size_t header = sizeof(Header) + n * sizeof(Header::Seat);
-  return (header + kPage - 1) / kPage * kPage + 2 * (n + 1) * kBlockBytes;
+  return (header + kPage - 1) / kPage * kPage + 2 * (n + 1) * BlockBytes(n, false);
 }
 
 NodeExchange::NodeExchange(std::span<std::byte> memory, int rank, int ranks, const AbortFlag& abort,
                            NodeBridge* bridge)
     : rank_(static_cast<std::size_t>(rank)),
       ranks_(static_cast<std::size_t>(ranks)),
+      block_bytes_(BlockBytes(ranks_, bridge != nullptr)),
       bridge_(bridge),
       header_(reinterpret_cast<Header*>(memory.data())),
-      blocks_(memory.data() + Bytes(ranks) - 2 * (ranks_ + 1) * kBlockBytes),
+      blocks_(memory.data() + Bytes(ranks) - 2 * (ranks_ + 1) * block_bytes_),
       barrier_(header_->barrier, static_cast<std::uint32_t>(ranks), 0, kPeerTimeout, &abort),
       inputs_(ranks_) {
   CHECK(memory.size() >= Bytes(ranks));
   CHECK(reinterpret_cast<std::uintptr_t>(memory.data()) % kLine == 0);
   // Part sizes of a block stay multiples of a cache line.
-  CHECK(ranks_ <= kBlockBytes / kLine);
-  if (bridge_ != nullptr) under_way_.resize(bridge_->depth() * 2 * kBlockBytes);
+  CHECK(ranks_ <= block_bytes_ / kLine);
+  if (bridge_ != nullptr) under_way_.resize(bridge_->depth() * 2 * block_bytes_);
 }
 
 std::byte* NodeExchange::Staged(std::size_t parity, std::size_t rank) const {
-  return blocks_ + (parity * (ranks_ + 1) + rank) * kBlockBytes;
+  return blocks_ + (parity * (ranks_ + 1) + rank) * block_bytes_;
 }
 
 std::byte* NodeExchange::Reduced(std::size_t parity) const {

@@ -47,8 +47,6 @@ class NodeBridge {
 
 class NodeExchange {
  public:
-  static constexpr std::size_t kBlockBytes = std::size_t{256} << 10U;
-
   // Of the shared memory; it is page aligned.
   static std::size_t Bytes(int ranks);
 
@@ -90,6 +88,7 @@ class NodeExchange {
 
   const std::size_t rank_;
   const std::size_t ranks_;
+  const std::size_t block_bytes_;
   NodeBridge* const bridge_;
   Header* const header_;
   std::byte* const blocks_;

@@ -9,7 +9,8 @@ namespace {
 constexpr std::size_t kLine = 64;
 
 void CopyBytes(void* to, const void* from, std::size_t n) {
-  if (n > 0 && to != from) std::memcpy(to, from, n);
+  if (n == 0 || to == from) return;
+  kernels::CopyShared(static_cast<std::byte*>(to), static_cast<const std::byte*>(from), n);
 }
 
 // Elements [begin, begin + size) of a buffer, as block `block` of those with `each` elements.
@@ -46,7 +47,7 @@ Status NodeExchange::Copy(const Call& call, std::size_t blocks, In in, Out out) 
 Status NodeExchange::Gather(const Call& call, bool wanted) {
   const ConstBuffer in = call.collective.in;
   const Buffer out = call.collective.out;
-  const std::size_t each = kBlockBytes / SizeOf(in.dtype);
+  const std::size_t each = block_bytes_ / SizeOf(in.dtype);
   return Copy(
       call, BlocksOf(in.count, each),
       [&](std::size_t number, std::size_t parity) {
@@ -65,7 +66,7 @@ Status NodeExchange::Gather(const Call& call, bool wanted) {
 Status NodeExchange::Broadcast(const Call& call) {
   const Buffer& buffer = call.collective.out;
   const auto root = static_cast<std::size_t>(call.collective.root);
-  const std::size_t each = kBlockBytes / SizeOf(buffer.dtype);
+  const std::size_t each = block_bytes_ / SizeOf(buffer.dtype);
   return Copy(
       call, BlocksOf(buffer.count, each),
       [&](std::size_t number, std::size_t parity) {
@@ -85,7 +86,7 @@ Status NodeExchange::AllToAll(const Call& call) {
   const Buffer out = call.collective.out;
   const std::size_t size = SizeOf(in.dtype);
   const std::size_t count = in.count / ranks_;
-  const std::size_t each = kBlockBytes / ranks_ / kLine * kLine / size;
+  const std::size_t each = block_bytes_ / ranks_ / kLine * kLine / size;
   return Copy(
       call, BlocksOf(count, each),
       [&](std::size_t number, std::size_t parity) {
@@ -111,7 +112,7 @@ Status NodeExchange::Scatter(const Call& call) {
   const Buffer out = call.collective.out;
   const auto root = static_cast<std::size_t>(call.collective.root);
   const std::size_t size = SizeOf(out.dtype);
-  const std::size_t each = kBlockBytes / ranks_ / kLine * kLine / size;
+  const std::size_t each = block_bytes_ / ranks_ / kLine * kLine / size;
   return Copy(
       call, BlocksOf(out.count, each),
       [&](std::size_t number, std::size_t parity) {
@@ -151,7 +152,7 @@ Status NodeExchange::ReduceScatter(const Call& call) {
   const Reduction how{.dtype = c.in.dtype, .op = c.op, .ranks = ranks_};
   const std::size_t size = SizeOf(c.in.dtype);
   const std::size_t count = c.out.count;
-  const std::size_t each = kBlockBytes / ranks_ / kLine * kLine / size;
+  const std::size_t each = block_bytes_ / ranks_ / kLine * kLine / size;
   return Copy(
       call, BlocksOf(count, each),
       [&](std::size_t number, std::size_t parity) {
@@ -184,7 +185,7 @@ class NodeExchange::Reducing {
         lanes_(node.bridge_ == nullptr ? node.ranks_ : node.bridge_->lanes()),
         wanted_(wanted),
         how_{.dtype = c_.in.dtype, .op = c_.op, .ranks = node.ranks_},
-        each_(kBlockBytes / size_) {}
+        each_(node_.block_bytes_ / size_) {}
 
   void set_ranks(std::size_t ranks) { how_.ranks = ranks; }
   std::size_t blocks() const { return BlocksOf(c_.in.count, each_); }
@@ -274,7 +275,7 @@ class NodeExchange::Reducing {
   }
   std::size_t Slot(std::size_t number) const { return number % node_.bridge_->depth(); }
   std::byte* UnderWay(std::size_t number) const {
-    return node_.under_way_.data() + Slot(number) * 2 * kBlockBytes;
+    return node_.under_way_.data() + Slot(number) * 2 * node_.block_bytes_;
   }
 
   NodeExchange& node_;

@@ -49,6 +49,9 @@ Kernel<std::int32_t> SumI32, MinI32, MaxI32, ProdI32;
 Kernel<std::int64_t> SumI64, MinI64, MaxI64, ProdI64;
 Kernel<std::uint8_t> SumU8, MinU8, MaxU8, ProdU8;
 
+// memcpy for memory that other cores have just written or will read next.  No overlap.
+void CopyShared(std::byte* to, const std::byte* from, std::size_t n);
+
 void DivideF32(float* values, float by, std::size_t n);
 void DivideF64(double* values, double by, std::size_t n);
 void WidenF16(float* out, const std::uint16_t* in, std::size_t n);

@@ -1,4 +1,5 @@
 #include <bit>
+#include <cstring>
 
 #include "runtime/comm/clones.h"
 #include "runtime/comm/reduce.h"
@@ -13,6 +14,20 @@ inline void AskAhead(const void* values) {
 }
 
 }  // namespace
+
+// memcpy takes `rep movsb` for such sizes, which waits for each line in turn: a tenth to a quarter
+// longer at 4 MiB.
+MUSTER_CLONES void CopyShared(std::byte* to, const std::byte* from, std::size_t n) {
+  constexpr std::size_t kRun = 256;
+  std::size_t at = 0;
+  for (; at + kRun <= n; at += kRun) {
+    AskAhead(from + at);
+    for (std::size_t line = 0; line < kRun; line += 64) {
+      __builtin_memcpy(to + at + line, from + at + line, 64);
+    }
+  }
+  if (at < n) std::memcpy(to + at, from + at, n - at);
+}
 
 // NOLINTBEGIN(bugprone-macro-parentheses): types take none.
 
