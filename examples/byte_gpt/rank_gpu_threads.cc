@@ -11,6 +11,7 @@
 #include "runtime/comm/abort_flag.h"
 #include "runtime/comm/group_nccl.h"
 #include "runtime/comm/kv_threads.h"
+#include "runtime/train/flight_recorder.h"
 #include "runtime/train/gpu_trainer_cuda.h"
 #include "runtime/train/link_kv_posix.h"
 #include "runtime/train/memory_posix.h"
@@ -107,14 +108,23 @@ Status TrainRank(const ByteGptOptions& options, const std::string& text, const G
     if (!file.ok()) return std::move(file).status();
     console.WriteStepLog(*std::move(file), rank.attempt);
   }
-  auto trainer = GpuTrainer::Start(*train, {.device = device,
-                                            .model = **model,
-                                            .group = group,
-                                            .memory = rank.memory,
-                                            .sink = rank.sink,
-                                            .host = console,
-                                            .clock = RealClock(),
-                                            .place = rank.place});
+  std::unique_ptr<FlightRecorder> recorder;
+  if (rank.link != nullptr) {
+    recorder = std::make_unique<FlightRecorder>(
+        rank.memory, static_cast<std::uint32_t>(rank.place.local_rank),
+        RecorderFacts{.rank = rank.rank, .world_size = rank.ranks, .attempt = rank.attempt}, group,
+        RealClock());
+  }
+  auto trainer = GpuTrainer::Start(
+      *train, {.device = device,
+               .model = **model,
+               .group = group,
+               .memory = rank.memory,
+               .sink = rank.sink,
+               .host = console,
+               .clock = RealClock(),
+               .place = rank.place,
+               .recorder = recorder == nullptr ? nullptr : &recorder->recorder()});
   if (!trainer.ok()) return std::move(trainer).status();
   RETURN_IF_ERROR((*trainer)->Run());
   if (rank.rank == 0) {

@@ -4,9 +4,8 @@
 
 #include "examples/byte_gpt/rank_posix.h"
 #include "runtime/base/link_posix.h"
-#include "runtime/base/recorder_file.h"
 #include "runtime/comm/group_mpi.h"
-#include "runtime/comm/recording_observer.h"
+#include "runtime/train/flight_recorder.h"
 #include "runtime/train/memory_mpi.h"
 #include "runtime/train/memory_posix.h"
 #include "runtime/train/sink_posix.h"
@@ -18,10 +17,9 @@ namespace {
 struct Session {
   std::unique_ptr<RankLink> link;
   std::unique_ptr<MpiSession> mpi;
-  std::unique_ptr<Recorder> recorder = std::make_unique<Recorder>();
-  std::unique_ptr<RecordingObserver> observer;
   std::unique_ptr<ProcessGroup> group;
   std::unique_ptr<Memory> memory;
+  std::unique_ptr<FlightRecorder> recorder;
   std::unique_ptr<CheckpointSink> sink;
   bool checkpoints = false;
   Place place;
@@ -39,20 +37,6 @@ Status OpenSink(const ByteGptOptions& options, Session& session) {
   if (!sink.ok()) return std::move(sink).status();
   session.sink = *std::move(sink);
   return {};
-}
-
-// In the job daemon's memory, so that it is there when this rank is not.  A rank that gets none
-// trains without.
-void OpenRecorder(const RankInfo& info, Session& session) {
-  const auto local_rank = static_cast<std::uint32_t>(info.local_rank);
-  const auto memory =
-      session.memory->Get(RecorderMemory(local_rank), RecorderBytes(kRecorderEntries));
-  if (!memory.ok()) return;
-  const RecorderFacts facts{
-      .rank = info.rank, .world_size = info.world_size, .attempt = info.attempt};
-  session.recorder = std::make_unique<Recorder>(memory->bytes, facts, RealClock());
-  session.observer = std::make_unique<RecordingObserver>(*session.recorder, "world");
-  session.group->observe(session.observer.get());
 }
 
 Status Open(const ByteGptOptions& options, const RankInfo& info, Session& session) {
@@ -80,7 +64,10 @@ Status Open(const ByteGptOptions& options, const RankInfo& info, Session& sessio
   }
   if (session.link != nullptr) {
     session.memory = std::make_unique<LinkMemory>(*session.link);
-    OpenRecorder(info, session);
+    session.recorder = std::make_unique<FlightRecorder>(
+        *session.memory, static_cast<std::uint32_t>(info.local_rank),
+        RecorderFacts{.rank = info.rank, .world_size = info.world_size, .attempt = info.attempt},
+        session.group.get(), RealClock());
   } else {
     session.memory = std::make_unique<MpiMemory>(session.place);
   }
@@ -93,17 +80,18 @@ Status TrainMpi(const ByteGptOptions& options, const RankInfo& info, const std::
   auto session = std::make_unique<Session>();
   Status status = Open(options, info, *session);
   if (status.ok()) {
-    status = TrainRank(options, text,
-                       {.group = *session->group,
-                        .memory = *session->memory,
-                        .checkpoints = session->checkpoints,
-                        .sink = session->sink.get(),
-                        .link = session->link.get(),
-                        .place = session->place,
-                        .attempt = info.attempt,
-                        .recorder = session->recorder.get()});
+    status = TrainRank(
+        options, text,
+        {.group = *session->group,
+         .memory = *session->memory,
+         .checkpoints = session->checkpoints,
+         .sink = session->sink.get(),
+         .link = session->link.get(),
+         .place = session->place,
+         .attempt = info.attempt,
+         .recorder = session->recorder == nullptr ? nullptr : &session->recorder->recorder()});
   }
-  if (session->group != nullptr) session->group->observe(nullptr);  // Its memory goes first.
+  session->recorder.reset();
   if (session->link != nullptr) session->link->Bye(status.ok() ? 0 : 1);
   // On a failure it is left as it is: MPI's clean-up would wait for ranks that wait for us.
   if (!status.ok()) static_cast<void>(session.release());

@@ -32,7 +32,9 @@ Status GpuTrainer::Step() {
   const std::uint64_t number = step();
   const TimePoint before = parts_.clock.Now();
   const Duration waited = loop_->waited();
+  const Recorder::Record span = recorder_.Begin({.seq = number, .op = RecordedOp::kCompute});
   auto end = loop_->Step({.stop = parts_.host.StopRequested(), .staged = staged ? 1.0F : 0.0F});
+  recorder_.End(span, end.ok());
   if (!end.ok()) return std::move(end).status();
   waited_now_ = loop_->waited() - waited;
   if (number > first_step_) {
@@ -85,6 +87,7 @@ Status GpuTrainer::BeginSave(Duration patience) {
   if (!options_.checkpoints || saved_step_ == step()) return {};
   RETURN_IF_ERROR(FinishCopy());
   if (leader()) Report(link::Phase::kSaving, loss_);
+  const RecordedSpan span(recorder_, RecordedOp::kCheckpoint, step());
   const auto stage = ChooseStage(patience);
   if (!stage.ok()) return stage.status();
   if (*stage < 0) return saves() && leader() ? parts_.sink->Skip(step()) : Status();

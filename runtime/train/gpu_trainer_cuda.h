@@ -39,6 +39,7 @@ class GpuTrainer {
     Clock& clock;
     Place place;
     std::size_t group_elements = GpuSumPlan::kGroupElements;
+    Recorder* recorder = nullptr;  // Null: nothing is recorded.
   };
 
   // Collective.  The parts outlive the trainer.
@@ -123,6 +124,8 @@ class GpuTrainer {
   Duration stepping_{}, waited_{};
   Duration waited_now_{};        // In the last step.
   std::byte* bounce_ = nullptr;  // Pinned.
+  Recorder silent_;
+  Recorder& recorder_ = parts_.recorder != nullptr ? *parts_.recorder : silent_;
 };
 
 }  // namespace muster

@@ -152,6 +152,15 @@ void FakeJobd::On(Rank& rank, const link::ToJobd& message, End& end) {
   }
 }
 
+std::vector<std::byte> FakeJobd::MemoryOf(int node, const std::string& name) const {
+  const auto& memories = memories_[static_cast<std::size_t>(node)];
+  const auto it = memories.find(name);
+  if (it == memories.end()) return {};
+  struct stat info {};
+  CHECK(fstat(it->second.get(), &info) == 0);
+  return BytesOf(it->second.get(), static_cast<std::size_t>(info.st_size));
+}
+
 void FakeJobd::GiveMemory(Rank& rank, const link::MemoryGet& request) {
   UniqueFd& fd = memories_[static_cast<std::size_t>(NodeOf(rank))][request.name];
   const bool fresh = !fd.valid();

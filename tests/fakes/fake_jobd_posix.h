@@ -50,6 +50,9 @@ class FakeJobd {
   // Starts the ranks, serves them, and waits for the last to go.  Attempts count from 0.
   End RunAttempt(const std::vector<std::string>& command, const Plan& plan);
 
+  // What lies in a memory of a node; empty: there is none of that name.
+  std::vector<std::byte> MemoryOf(int node, const std::string& name) const;
+
   // What a lost node does.
   void LoseMemory(int node) { memories_[static_cast<std::size_t>(node)].clear(); }
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 
 #include "runtime/base/env_posix.h"
+#include "runtime/base/recorder_file.h"
+#include "runtime/comm/recorder.h"
 #include "tests/fakes/fake_jobd_posix.h"
 #include "tests/integration/lib/clean_test.h"
 #include "tests/integration/train/program_posix.h"
@@ -71,6 +73,12 @@ TEST_F(ByteGptCuda, AKilledRankGoesOnFromACommitUnderMusterWithTheSameBits) {
       jobd.RunAttempt(words, {.act = FakeJobd::Plan::Act::kKill, .rank = 0, .step = 5});
   EXPECT_TRUE(end.acted) << end.output;
   ASSERT_FALSE(jobd.Commits().empty()) << end.output;
+  const auto recording = ReadRecording(jobd.MemoryOf(0, RecorderMemory(0)));
+  ASSERT_TRUE(recording.ok()) << recording.status().message();
+  const auto steps =
+      std::count_if(recording->entries.begin(), recording->entries.end(),
+                    [](const RecordedEntry& entry) { return entry.op == RecordedOp::kCompute; });
+  EXPECT_GE(steps, 5) << "what the killed rank did is lost";
   const std::uint64_t committed = jobd.Commits().back();
   end = jobd.RunAttempt(words, {});
   EXPECT_EQ(end.exit_code, 0) << end.output;

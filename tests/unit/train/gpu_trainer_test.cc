@@ -1,6 +1,10 @@
 // The training loop on GPUs, over fakes: where it begins, where it ends, and its checkpoints.
 #include "runtime/train/gpu_trainer_cuda.h"
 
+#include <map>
+
+#include "runtime/base/recorder_file.h"
+#include "runtime/train/flight_recorder.h"
 #include "tests/unit/train/cluster.h"
 #include "tests/unit/train/gpu_ranks.h"
 
@@ -17,6 +21,7 @@ struct GpuCluster {
   std::uint64_t stop_at = 0;  // The last rank is asked to stop while this step runs.
   BreakingModel::When breaks;
   int answers_after_skips = 0;  // Of the sinks.
+  Memory* flight = nullptr;     // Of rank 0's recorder; null: none.
 
   struct End {
     Status status;
@@ -56,6 +61,11 @@ struct GpuCluster {
     if (sink) sink->answers_after_skips = answers_after_skips;
     TrainOptions mine = options;
     mine.checkpoints = store != nullptr;
+    std::optional<FlightRecorder> recorder;
+    if (flight != nullptr && rank.rank == 0) {
+      recorder.emplace(*flight, 0U, RecorderFacts{.rank = 0, .world_size = nodes * per_node},
+                       rank.group, RealClock());
+    }
     auto trainer = GpuTrainer::Start(
         mine, {.device = rank.device,
                .model = rank.model,
@@ -65,7 +75,8 @@ struct GpuCluster {
                .host = host,
                .clock = RealClock(),
                .place = {.node = rank.rank / per_node, .local_rank = rank.rank % per_node},
-               .group_elements = 8192});
+               .group_elements = 8192,
+               .recorder = recorder ? &recorder->recorder() : nullptr});
     if (!trainer.ok()) return {.status = std::move(trainer).status()};
     End end{.status = (*trainer)->Run()};
     const auto parameters = (*trainer)->Parameters();
@@ -112,6 +123,27 @@ TEST_F(GpuTrainerTest, GoesOnFromACommitOnAnotherNumberOfRanksWithTheSameBits) {
     EXPECT_EQ(after.parameters, undisturbed.parameters) << i;
     EXPECT_EQ(after.progress, undisturbed.progress) << i;
   }
+}
+
+TEST_F(GpuTrainerTest, TheRecorderTellsStepsCheckpointsAndCollectivesApart) {
+  checkpoint::CommitStore store(1);
+  ThreadsMemory memory;
+  TrainOptions options = kOptions;
+  options.checkpoint_every = 3;
+  GpuCluster{.per_node = 2, .store = &store, .flight = &memory}.Train(options);
+  const auto ring = memory.Get(RecorderMemory(0), RecorderBytes(kRecorderEntries));
+  ASSERT_TRUE(ring.ok());
+  const auto recording = ReadRecording(ring->bytes);
+  ASSERT_TRUE(recording.ok()) << recording.status().message();
+  std::map<RecordedOp, std::uint64_t> counts;
+  for (const RecordedEntry& entry : recording->entries) {
+    EXPECT_EQ(entry.state, RecordedState::kCompleted) << NameOf(entry.op);
+    ++counts[entry.op];
+  }
+  EXPECT_EQ(counts[RecordedOp::kCompute], options.steps);
+  EXPECT_EQ(counts[RecordedOp::kCheckpoint], 2U);
+  EXPECT_GE(counts[RecordedOp::kAllToAll], options.steps);
+  EXPECT_GE(counts[RecordedOp::kAllGather], options.steps);
 }
 
 TEST_F(GpuTrainerTest, AWishToStopOnOneRankEndsAllAtOneStepWithACheckpoint) {
