@@ -49,8 +49,8 @@ struct StateHeader {
   std::uint64_t skipped = 0;
 
   void Set(StateWord::Kind kind, std::uint64_t step) {
-    word.store(StateWord{.kind = kind, .step = step}.Encode(), std::memory_order_release);
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // What changes next comes after it.
+    // An exchange, so that what changes next comes after it, too.
+    word.exchange(StateWord{.kind = kind, .step = step}.Encode(), std::memory_order_acq_rel);
   }
 };
 

@@ -130,7 +130,8 @@ TEST_F(ClientCodec, ReadsWhatConcernsItAndSkipsTheRest) {
 
 TEST_F(ClientCodec, ReadsThatAKeyWasRefused) {
   muster_said said;
-  ASSERT_TRUE(Decode(EncodePacket(ToRank(KvRefused{.key = "one more"}), 9), &said));
+  const std::string packet = EncodePacket(ToRank(KvRefused{.key = "one more"}), 9);
+  ASSERT_TRUE(Decode(packet, &said));
   EXPECT_EQ(said.type, MUSTER_SAID_KV_REFUSED);
   EXPECT_EQ(String(said.key), "one more");
 }
