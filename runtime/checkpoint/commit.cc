@@ -9,13 +9,21 @@
 namespace muster::checkpoint {
 namespace {
 
-Status CheckFence(Store& store, const std::string& run, std::uint64_t generation) {
+// Whoever clears up after a newer commit counts on it that nothing older is linked any more.
+Status CheckFence(Store& store, const std::string& run, CommitId id) {
   const auto highest = HighestClaim(store, run);
   if (!highest.ok()) return highest.status();
-  if (*highest <= generation) return {};
-  return Status(Code::kAborted, "run " + run + ": generation " + std::to_string(*highest) +
-                                    " has been claimed, so generation " +
-                                    std::to_string(generation) + " commits no more");
+  if (*highest > id.generation) {
+    return Status(Code::kAborted, "run " + run + ": generation " + std::to_string(*highest) +
+                                      " has been claimed, so generation " +
+                                      std::to_string(id.generation) + " commits no more");
+  }
+  const auto commits = ListCommits(store, run);
+  if (!commits.ok()) return commits.status();
+  if (commits->empty() || commits->front() <= id) return {};
+  return Status(Code::kExists, "run " + run + ": " + CommitName(commits->front()) +
+                                   " is there, and newer than step " + std::to_string(id.step) +
+                                   " of generation " + std::to_string(id.generation));
 }
 
 Result<std::string> NewestName(Store& store, const std::string& run) {
@@ -33,11 +41,24 @@ Result<std::optional<CommitRecord>> TakeOver(Store& store, const CommitOrder& or
   }
   if (!record.ok() && record.status().code() != Code::kNotFound) return record.status();
   const std::string manifest =
-      DataFolder(order.run) + "/" + SaveName(order.save) + "/" + kManifestName;
+      DataFolder(order.run) + "/" + SaveName(order.save) + "/" + TemporaryName(kManifestName);
   const std::string temporary = ClaimsFolder(order.run) + "/" + CommitTemporaryName(order.save);
   RETURN_IF_ERROR(UnlinkIfThere(store, temporary));
   if (!record.ok()) RETURN_IF_ERROR(UnlinkIfThere(store, manifest));
   return std::optional<CommitRecord>();
+}
+
+// As with shards, its name is never taken back: a committer that takes over finds it, the same.
+Status PublishManifest(Store& store, const std::string& folder, std::string_view bytes) {
+  const auto published = Publish(store,
+                                 {.folder = folder,
+                                  .target = folder + "/" + kManifestName,
+                                  .temporary = folder + "/" + TemporaryName(kManifestName),
+                                  .bytes = std::string(bytes)},
+                                 [] { return Status(); });
+  if (!published.ok()) return published.status();
+  if (*published) return {};
+  return Status(Code::kDataLoss, folder + "/" + kManifestName + " is there, and another one");
 }
 
 Status PublishRecord(Store& store, const CommitRecord& record) {
@@ -47,8 +68,8 @@ Status PublishRecord(Store& store, const CommitRecord& record) {
       .target = commits + "/" + CommitName(IdOf(record.save)),
       .temporary = ClaimsFolder(record.run) + "/" + CommitTemporaryName(record.save),
       .bytes = FormatCommit(record)};
-  auto published = Publish(store, publication,
-                           [&] { return CheckFence(store, record.run, record.save.generation); });
+  auto published =
+      Publish(store, publication, [&] { return CheckFence(store, record.run, IdOf(record.save)); });
   if (!published.ok()) return std::move(published).status();
   if (*published) return {};
   return Status(Code::kAborted, "run " + record.run + ": step " + std::to_string(record.save.step) +
@@ -78,8 +99,7 @@ Result<CommitRecord> CommitManifest(Store& store, const CommitOrder& order) {
   }
   const std::string_view whole(reinterpret_cast<const char*>(manifest->bytes().data()),
                                manifest->bytes().size());
-  RETURN_IF_ERROR(WriteWhole(store, folder + "/" + kManifestName, whole));
-  RETURN_IF_ERROR(store.SyncFolder(folder));
+  RETURN_IF_ERROR(PublishManifest(store, folder, whole));
 
   auto parent = NewestName(store, order.run);
   if (!parent.ok()) return std::move(parent).status();

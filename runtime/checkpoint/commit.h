@@ -4,7 +4,7 @@
 //   2. Look at every shard from here: size, first and last MiB.
 //   3. Write the manifest; make the save's folder durable.
 //   4. Write the commit record under a temporary name.
-//   5. Look for a higher claim: if there is one, stop.
+//   5. Look for a higher claim, and for a newer commit: if there is one, stop.
 //   6. link(2) the record to its name (publish.h).  From here on the checkpoint exists.
 //
 // A failure before 6 leaves rubbish that gc removes later, and the last commit as it was.  When the
@@ -34,7 +34,7 @@ struct CommitOrder {
 };
 
 // kAborted: a newer generation has been claimed, or this step was committed by another save of this
-// generation.  The attempt must stop.
+// generation.  The attempt must stop.  kExists: a newer commit is there; only this save is over.
 Result<CommitRecord> Commit(Store& store, const CommitOrder& order);
 
 }  // namespace muster::checkpoint

@@ -87,6 +87,10 @@ std::string ShardName(std::uint32_t node, std::uint32_t nodes) {
   return text;
 }
 
+std::string TemporaryName(const std::string& name) {
+  return "." + name + ".tmp";
+}
+
 std::string NonceText(std::uint64_t nonce) {
   char text[17];
   std::snprintf(text, sizeof text, "%016" PRIx64, nonce);

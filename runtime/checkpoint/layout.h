@@ -6,6 +6,7 @@
 //   <run>/data/g0000000007-s000000000120-<nonce>/             one save
 //       shard-00000-of-00002.safetensors                      what node 0 of 2 wrote
 //       manifest.muster
+//       .<either>.tmp                                         one of them on its way
 //   <run>/commits/g0000000007-s000000000120.json              the commit record: the only truth
 //
 // Decimals have a fixed width, so names sort as generation, then step: the order of "newest".  A
@@ -54,6 +55,7 @@ std::string CommitTemporaryName(const SaveId& save);
 std::string SaveName(const SaveId& save);
 std::string ShardName(std::uint32_t node, std::uint32_t nodes);
 inline constexpr char kManifestName[] = "manifest.muster";
+std::string TemporaryName(const std::string& name);
 
 std::string NonceText(std::uint64_t nonce);
 std::optional<std::uint64_t> ParseNonce(const std::string& text);

@@ -1,5 +1,7 @@
 #include "runtime/checkpoint/publish.h"
 
+#include <algorithm>
+
 #include "runtime/checkpoint/record.h"
 
 namespace muster::checkpoint {
@@ -8,7 +10,8 @@ namespace {
 enum class Seen { kOurs, kAnothers, kNothing };
 
 Result<Seen> Look(Store& store, const Publication& publication) {
-  const auto there = ReadWhole(store, publication.target, kRecordMax);
+  const auto there = ReadWhole(store, publication.target,
+                               std::max<std::uint64_t>(kRecordMax, publication.bytes.size()));
   if (there.ok()) return *there == publication.bytes ? Seen::kOurs : Seen::kAnothers;
   if (there.status().code() == Code::kNotFound) return Seen::kNothing;
   return there.status();

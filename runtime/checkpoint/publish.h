@@ -1,4 +1,4 @@
-// Publishes a small file under a name that can be taken once, by link(2), whatever is lost.
+// Publishes a file under a name that can be taken once, by link(2), whatever is lost.
 //
 //   1. Write `temporary`, sync and close it.
 //   2. Ask `may_publish`: the last look before the point of no return.
@@ -23,7 +23,7 @@ struct Publication {
   std::string folder;     // Of the target.
   std::string target;     // Path.
   std::string temporary;  // Path; a name never used before.
-  std::string bytes;      // At most kRecordMax.
+  std::string bytes;      // Read back when they are there.
 };
 
 // true: published and durable.  false: the name is taken by other bytes.  kUnavailable may also

@@ -4,7 +4,8 @@
 //   2. Rubbish is a folder in data/ that no record names and that is not newer than `newest`.  Its
 //      writer may be a zombie between its last look at the claims and its link(2): so unlink
 //      records on their way (claims/.*.tmp) first.  One that was written before this cannot be
-//      linked any more; one written later comes with a look at the claims that sees a newer one.
+//      linked any more; one written later comes with a look at the claims and the commits that sees
+//      a newer one.
 //   3. Look at the records again: what has been linked in time is no rubbish.
 //   4. Remove the files of the rubbish, then its folders.
 //

@@ -79,6 +79,18 @@ Result<std::vector<std::uint32_t>> WriteFile(Store& store, const std::string& pa
   return writer.TakeCrcs();
 }
 
+// The name of a shard is given once, to whole bytes, and never taken back: a request of a writer
+// that died may still be under way, and take effect at any time.
+Status NameShard(Store& store, const std::string& temporary, const Blocks& whole) {
+  Status linked = store.Link(temporary, whole.path);
+  if (linked.ok()) return linked;
+  // A writer before this one may have come so far, or only the reply was lost.
+  Status there = CheckSize(store, whole.path, whole.file_size);
+  if (there.ok()) there = ReadBlocks(store, whole, [](auto, auto) {});
+  if (there.code() == Code::kNotFound) return linked;
+  return std::move(there).While("after link: " + linked.message());
+}
+
 Status CheckBlock(std::span<const std::byte> block, std::size_t due, std::uint32_t crc_due) {
   if (block.size() < due) return Status(Code::kDataLoss, "the file ends too early");
   const std::uint32_t crc = Crc32c(block);
@@ -156,14 +168,18 @@ Result<ShardReport> WriteShard(Store& store, const ShardPlace& place,
   const std::string folder = data + "/" + SaveName(place.save);
   RETURN_IF_ERROR(store.MakeFolder(folder));
   RETURN_IF_ERROR(store.SyncFolder(data));
-  const std::string path = folder + "/" + name;
-  if (place.again) RETURN_IF_ERROR(UnlinkIfThere(store, path));
-  auto crcs = WriteFile(store, path, *layout, tensors, bytes);
+  const std::string temporary = folder + "/" + TemporaryName(name);
+  if (place.again) RETURN_IF_ERROR(UnlinkIfThere(store, temporary));
+  auto crcs = WriteFile(store, temporary, *layout, tensors, bytes);
   if (!crcs.ok()) {
     // A full disk gets its room back now; whatever stays is rubbish for gc.
-    if (crcs.status().code() != Code::kExists) static_cast<void>(store.Unlink(path));
+    if (crcs.status().code() != Code::kExists) static_cast<void>(store.Unlink(temporary));
     return std::move(crcs).status();
   }
+  Status named = NameShard(store, temporary,
+                           {.path = folder + "/" + name, .file_size = layout->size, .crcs = *crcs});
+  static_cast<void>(store.Unlink(temporary));
+  if (!named.ok()) return named;
   // The committer syncs it too, but its machine may not know of this name yet.
   RETURN_IF_ERROR(store.SyncFolder(folder));
   return ShardReport{.node = place.node,

@@ -1,8 +1,8 @@
 // One writer's part of a save: a safetensors file, its CRCs, and the report about it.
 //
-// The file is whole, durable and closed when WriteShard returns, and gone (or rubbish that no
-// commit names) when it fails.  Reading trusts nothing: no byte is handed on before the CRC of
-// its MiB held.  One thread at a time.
+// The file is whole, durable and closed when WriteShard returns; it gets its name, by link(2), when
+// it is whole, and keeps it.  What a failure leaves no commit names.  Reading trusts nothing: no
+// byte is handed on before the CRC of its MiB held.  One thread at a time.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +24,7 @@ struct ShardPlace {
   std::string run;
   SaveId save;
   std::uint32_t node = 0, nodes = 1;
-  bool again = false;  // A writer of this very shard died: what it left goes first.
+  bool again = false;  // A writer of this very shard died over it.
 };
 
 // `bytes`: the tensors' bytes one after the other, in their order.
