@@ -228,7 +228,8 @@ Result<nfsstat3> NfsStore::SetMode(const FileHandle& handle, mode_t mode) {
 }
 
 // Exclusive: the server knows a repeated call by its verifier.  One that cannot is asked for a
-// guarded CREATE, and then an empty file with one name, found after a lost answer, is ours.
+// guarded CREATE.  After a lost answer an empty file with one name is ours, all the same: a server
+// may die when it has made the file and not yet kept the verifier.
 Result<nfsstat3> NfsStore::CreateIn(const FileHandle& folder, const std::string& name,
                                     FileHandle* made) {
   const auto nonce = FreshNonce();
@@ -258,7 +259,7 @@ Result<nfsstat3> NfsStore::CreateIn(const FileHandle& folder, const std::string&
       guarded = true;
       continue;
     }
-    const bool perhaps_ours = **said == NFS3ERR_EXIST && guarded && lost;
+    const bool perhaps_ours = **said == NFS3ERR_EXIST && lost;
     if (**said != NFS3_OK && !perhaps_ours) return **said;
     if (!made->empty()) return SetMode(*made, 0666U & ~umask_);
     auto seen = LookUp(folder, name);
