@@ -41,12 +41,14 @@ class BlockWriter {
   std::vector<std::uint32_t> TakeCrcs() { return std::move(crcs_); }
 
  private:
+  // MiB by MiB, so that what the CRC has read is written from the cache.
   Status Write(std::span<const std::byte> bytes) {
     for (std::size_t at = 0; at < bytes.size(); at += kBlock) {
-      crcs_.push_back(Crc32c(bytes.subspan(at, std::min(kBlock, bytes.size() - at))));
+      const auto block = bytes.subspan(at, std::min(kBlock, bytes.size() - at));
+      crcs_.push_back(Crc32c(block));
+      RETURN_IF_ERROR(file_.WriteAt(at_, block));
+      at_ += block.size();
     }
-    RETURN_IF_ERROR(file_.WriteAt(at_, bytes));
-    at_ += bytes.size();
     return {};
   }
 
