@@ -380,6 +380,9 @@ class History {
     }
     const auto loaded = LoadNewest(weather_.store, kRun);
     const bool record = path == paths[0];
+    if (record && !loaded.ok() && ListCommits(weather_.store, kRun)->size() > 1) {
+      return Break("blind: a damaged record is not passed over: " + loaded.status().message());
+    }
     if (loaded.ok() && loaded->has_value() && record) {
       // Passed over, with a note that names it.
       if ((*loaded)->notes.empty() || (*loaded)->generation == save.generation) {
