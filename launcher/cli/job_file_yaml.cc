@@ -34,10 +34,17 @@ void ReadCheckpoint(Section& top, JobFile& job, Mistakes& mistakes) {
   std::uint32_t mb_per_s = 0;
   checkpoint.Count("limit_mb_per_s", mb_per_s, {.least = 1});
   job.checkpoint.bytes_per_s = std::uint64_t{mb_per_s} * 1'000'000;
-  for (const char* key : {"every", "local", "resume"}) checkpoint.NotYet(key);
+  for (const char* key : {"every", "resume"}) checkpoint.NotYet(key);
   const std::string& store = job.checkpoint.store;
   const std::string wrong = store.empty() ? "" : CheckStore(store);
   if (!wrong.empty()) checkpoint.Wrong("store", wrong);
+  checkpoint.Text("local", job.checkpoint.local);
+  const std::string& local = job.checkpoint.local;
+  const std::string wrong_local = local.empty() ? "" : CheckLocalStore(local);
+  if (!wrong_local.empty()) checkpoint.Wrong("local", wrong_local);
+  if (!local.empty() && store.empty()) {
+    checkpoint.Wrong("local", "is where checkpoints wait for `store`, which is missing");
+  }
   checkpoint.Done();
 }
 

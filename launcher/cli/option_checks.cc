@@ -16,6 +16,11 @@ std::string CheckStore(const std::string& store) {
   return "must begin with / or nfs://, found '" + store + "'";
 }
 
+std::string CheckLocalStore(const std::string& folder) {
+  if (!folder.empty() && folder[0] == '/') return "";
+  return "must be a folder's absolute path on every node, found '" + folder + "'";
+}
+
 std::string CheckPorts(const std::string& text) {
   const auto range = ParsePortRange(text);
   return range.ok() ? "" : range.status().message();

@@ -9,6 +9,9 @@ namespace muster {
 // A folder's absolute path, or nfs://HOST/EXPORT.
 std::string CheckStore(const std::string& store);
 
+// A folder's absolute path on every node.
+std::string CheckLocalStore(const std::string& folder);
+
 std::string CheckPorts(const std::string& text);
 std::string CheckSignal(const std::string& text);
 std::string CheckDuration(const std::string& text);

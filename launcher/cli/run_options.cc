@@ -131,6 +131,11 @@ void AddRunOptions(CLI::App& app, RunCommand& run) {
                  "A folder for checkpoints, or nfs://HOST/EXPORT")
       ->type_name("STORE")
       ->check(CheckStore);
+  app.add_option("--checkpoint-local", run.job.checkpoint.local,
+                 "A folder of each node (NVMe, /dev/shm) that checkpoints are written to first")
+      ->type_name("FOLDER")
+      ->check(CheckLocalStore)
+      ->needs("--checkpoint-store");
   app.add_flag("!--checkpoint-optional", run.job.checkpoint.required,
                "Go on without checkpoints when the store fails");
   AddDuration(app, "--grace", run.job.grace_ms, "Between asking ranks to stop and killing (30s)");

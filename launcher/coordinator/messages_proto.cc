@@ -161,7 +161,8 @@ JobSpec FromProto(const v1::JobSpec& message) {
                          .deadline_ms = message.checkpoint().has_deadline_ms()
                                             ? message.checkpoint().deadline_ms()
                                             : CheckpointPolicy().deadline_ms,
-                         .bytes_per_s = message.checkpoint().bytes_per_s()},
+                         .bytes_per_s = message.checkpoint().bytes_per_s(),
+                         .local = message.checkpoint().local()},
           .grace_ms = message.grace_ms(),
           .time_limit_s = message.time_limit_s(),
           .attached = message.attached(),

@@ -1,8 +1,15 @@
 // What the checkpoint parts of a job's daemons say to each other, inside peer::ForMover.
 //
-//   1. Head to all: Generation, once its mover has claimed it for the attempt.
-//   2. Each host to the head: ShardEnded, when its part of a save is written, or cannot be.
-//   3. Head to all: SaveEnded, when the save is committed, or will not be.
+//   1. Head to each: AskParts.  Each host, once nothing of an earlier attempt is being written any
+//      more: HasPart for each part of a save that was not committed, then PartsTold.
+//   2. Head to the hosts whose part of a whole save is not in the shared store yet: MoveOn,
+//   answered
+//      by MovedOn; then it commits the save in its own, old generation.
+//   3. Head to all: Generation, once its mover has claimed it for the attempt.  From here on no
+//   save
+//      of an older one can be committed, so local copies of them go.
+//   4. Each host to the head: ShardEnded, when its part of a save is written, or cannot be.
+//   5. Head to all: SaveEnded, when the save is committed, or will not be.
 //
 // Pure; any thread.
 #pragma once
@@ -46,6 +53,47 @@ struct SaveEnded {
   }
 };
 
-using Message = std::variant<Generation, ShardEnded, SaveEnded>;
+struct AskParts {
+  template <typename A>
+  void Fields(A& a) {
+    a();
+  }
+};
+
+struct HasPart {
+  mover::Part part;
+  bool shared = false;  // The shared store has it; else the host's local one.
+  template <typename A>
+  void Fields(A& a) {
+    a(part, shared);
+  }
+};
+
+struct PartsTold {
+  template <typename A>
+  void Fields(A& a) {
+    a();
+  }
+};
+
+struct MoveOn {
+  mover::SaveName save;
+  template <typename A>
+  void Fields(A& a) {
+    a(save);
+  }
+};
+
+struct MovedOn {
+  mover::SaveName save;
+  std::string error;
+  template <typename A>
+  void Fields(A& a) {
+    a(save, error);
+  }
+};
+
+using Message =
+    std::variant<Generation, ShardEnded, SaveEnded, AskParts, HasPart, PartsTold, MoveOn, MovedOn>;
 
 }  // namespace muster::checkpoint_words

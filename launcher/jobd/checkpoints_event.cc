@@ -1,7 +1,7 @@
 #include "launcher/jobd/checkpoints_event.h"
 
-#include <fcntl.h>
-
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "launcher/jobd/mover_verdicts.h"
@@ -22,25 +22,25 @@ using mover_verdicts::TextOf;
 }  // namespace
 
 Checkpoints::Checkpoints(event_base* base, LinkServices& services, Callbacks callbacks)
-    : services_(services), callbacks_(std::move(callbacks)), mover_(base) {}
+    : services_(services), callbacks_(std::move(callbacks)), mover_(base), local_(base) {}
 
 void Checkpoints::Begin(const StartAttempt& order) {
   End();
   order_ = order;
   active_ = true;
   ++life_;
-  mover_.SetStore(order.checkpoint.store, order.run_id,
-                  std::chrono::milliseconds(order.checkpoint.deadline_ms));
-  claim_due_ = !order.checkpoint.store.empty() && order.host_index == 0;
-  MaybeClaim();
-}
-
-// A claim ends what the last attempt could still commit: what one node alone has staged is
-// committed first, though its rank has died since.
-void Checkpoints::MaybeClaim() {
-  if (!claim_due_ || finishing_ > 0) return;
-  claim_due_ = false;
-  Claim();
+  const CheckpointPolicy& policy = order.checkpoint;
+  const Duration patience = std::chrono::milliseconds(policy.deadline_ms);
+  const std::string local_run = order.run_id + "." + order.hosts[order.host_index].node;
+  mover_.SetStore(policy.store, order.run_id, patience, policy.local + "/" + local_run);
+  local_.SetStore(policy.local, local_run, patience);
+  if (policy.store.empty()) return;
+  if (order.host_index == 0) {
+    gathering_.emplace();
+    for (std::uint32_t host = 0; host < order.hosts.size(); ++host) gathering_->silent.insert(host);
+  }
+  gather_due_ = true;
+  MaybeGather();
 }
 
 void Checkpoints::End() {
@@ -52,6 +52,8 @@ void Checkpoints::End() {
   tries_.clear();
   saves_.clear();
   askers_.clear();
+  gathering_.reset();
+  gather_due_ = gathered_ = asked_for_parts_ = false;
 }
 
 // ---- the generation -----------------------------------------------------------------------------
@@ -79,11 +81,20 @@ void Checkpoints::Claim(int deaths) {
 }
 
 void Checkpoints::Welcome(std::uint32_t host_index) {
+  if (gathering_) Tell(host_index, checkpoint_words::AskParts{});
   if (generation_) Tell(host_index, *generation_);
 }
 
 void Checkpoints::On(std::uint32_t, const Generation& message) {
+  const bool known = generation_ && generation_->error.empty();
   generation_ = message;
+  // No save of an older generation can be committed any more.
+  if (message.error.empty() && !known) {
+    std::vector<mover::SaveName> old = std::exchange(kept_, {});
+    for (const mover::Part& part : std::exchange(found_, {})) old.push_back(part.save);
+    written_.clear();
+    DropLocal(old);
+  }
   for (const auto& ready : std::exchange(waiting_, {})) ready();
 }
 
@@ -103,77 +114,6 @@ void Checkpoints::Staged(std::uint32_t local_rank, const link::Staged& part) {
   }
   if (generation_) return Write(local_rank, staged);
   waiting_.emplace_back([this, local_rank, staged] { Write(local_rank, staged); });
-}
-
-void Checkpoints::Write(std::uint32_t local_rank, const link::Staged& staged) {
-  stagers_[staged.step] = local_rank;
-  ShardEnded shard{.step = staged.step,
-                   .nonce = generation_->nonce + tries_[staged.step]++,
-                   .host_state = staged.host_state,
-                   .error = generation_->error};
-  if (staged.memory.empty()) {
-    shard.error = "node " + order_->hosts[order_->host_index].node +
-                  " skipped it: both of its staging memories are still being written";
-  }
-  AskWrite(shard, staged, 0);
-}
-
-void Checkpoints::AskWrite(const ShardEnded& shard, const link::Staged& staged, int deaths) {
-  ShardEnded ended = shard;
-  const auto block = services_.memory().Find(staged.memory);
-  if (ended.error.empty() && !block.ok()) ended.error = block.status().message();
-  if (!ended.error.empty()) return ShardDone(ended);
-  const mover::Write write{.generation = generation_->generation,
-                           .step = staged.step,
-                           .nonce = shard.nonce,
-                           .node = order_->host_index,
-                           .nodes = static_cast<std::uint32_t>(order_->hosts.size()),
-                           .tensors = staged.tensors,
-                           .again = deaths > 0,
-                           .bytes_per_s = order_->checkpoint.bytes_per_s / order_->hosts.size()};
-  const std::uint32_t keep = order_->checkpoint.keep;
-  reading_.emplace(staged.memory, life_);
-  const bool alone = write.nodes == 1;
-  if (alone) ++finishing_;
-  mover_.Ask(
-      write,
-      [this, life = life_, shard = ended, staged, deaths, write, keep, alone](
-          const mover::FromMover& answer, const UniqueFd&) mutable {
-        DoneReading(staged.memory, staged.step);
-        const auto* written = std::get_if<mover::Written>(&answer);
-        if (written != nullptr) shard.report = written->report;
-        const bool over = life != life_ || !active_;
-        if (over && alone && written != nullptr) {
-          AskCommit(CommitOf(write, {shard.report}, shard.host_state, keep), 0);
-        }
-        if (alone) --finishing_;
-        MaybeSettled();
-        if (over) return MaybeClaim();
-        if (MayRetry(answer, deaths)) return AskWrite(shard, staged, deaths + 1);
-        if (written == nullptr) {
-          shard.error = "node " + order_->hosts[order_->host_index].node + ": " + TextOf(answer);
-          const auto* failed = std::get_if<mover::Failed>(&answer);
-          shard.store_failed = failed == nullptr || OfStore(*failed);
-        }
-        ShardDone(shard);
-      },
-      UniqueFd(fcntl(block->fd, F_DUPFD_CLOEXEC, 0)));
-}
-
-bool Checkpoints::Reads(std::uint32_t local_rank, const std::string& memory) {
-  const auto reader = reading_.find(memory);
-  if (reader == reading_.end()) return false;
-  if (reader->second != life_) askers_[memory] = local_rank;
-  return true;
-}
-
-void Checkpoints::DoneReading(const std::string& memory, std::uint64_t step) {
-  reading_.erase(reading_.find(memory));
-  const auto asker = askers_.find(memory);
-  if (asker == askers_.end() || reading_.contains(memory)) return;
-  services_.Say(asker->second,
-                link::Saved{.step = step, .error = "the attempt that staged it is over"});
-  askers_.erase(asker);
 }
 
 void Checkpoints::ShardDone(const ShardEnded& shard) {
@@ -218,22 +158,31 @@ void Checkpoints::Commit(std::uint64_t step, const Save& save) {
                       .nonce = first.nonce,
                       .nodes = static_cast<std::uint32_t>(order_->hosts.size())},
                      std::move(reports), first.host_state, order_->checkpoint.keep),
-            0);
+            Whose::kOurs, 0);
 }
 
-void Checkpoints::AskCommit(const mover::Commit& commit, int deaths) {
+void Checkpoints::AskCommit(const mover::Commit& commit, Whose whose, int deaths) {
   mover::Commit request = commit;
-  request.again = deaths > 0;
-  mover_.Ask(request,
-             [this, life = life_, commit, deaths](const mover::FromMover& answer, const UniqueFd&) {
-               // Committed is committed, also when the attempt is over by now.
-               if (std::holds_alternative<mover::Committed>(answer))
-                 services_.SetCommitted(commit.step);
-               MaybeSettled();
-               if (life != life_ || !active_) return;
-               if (MayRetry(answer, deaths)) return AskCommit(commit, deaths + 1);
-               Committed(commit.step, answer);
-             });
+  request.again = commit.again || deaths > 0;
+  if (deaths == 0) ++finishing_;
+  const auto heard = [this, life = life_, commit, whose, deaths](const mover::FromMover& answer,
+                                                                 const UniqueFd&) {
+    // Committed is committed, also when the attempt is over by now.
+    if (std::holds_alternative<mover::Committed>(answer)) {
+      services_.SetCommitted(commit.step);
+      std::erase_if(written_, [&](const mover::Part& part) {
+        return part.save.generation == commit.generation && part.save.step == commit.step;
+      });
+    }
+    if (MayRetry(answer, deaths)) return AskCommit(commit, whose, deaths + 1);
+    --finishing_;
+    const bool over = life != life_ || !active_;
+    if (!over && whose == Whose::kOurs) Committed(commit.step, answer);
+    if (!over && whose == Whose::kLeftover) LeftoverCommitted(answer);
+    MaybeGather();
+    MaybeSettled();
+  };
+  mover_.Ask(request, heard);
 }
 
 void Checkpoints::Committed(std::uint64_t step, const mover::FromMover& answer) {
@@ -253,6 +202,14 @@ void Checkpoints::EndSave(std::uint64_t step, const std::string& error) {
 }
 
 void Checkpoints::On(std::uint32_t, const SaveEnded& message) {
+  const auto is_this = [&](const mover::SaveName& save) {
+    return save.step == message.step && generation_ && save.generation == generation_->generation;
+  };
+  std::erase_if(written_, [&](const mover::Part& part) { return is_this(part.save); });
+  std::vector<mover::SaveName> drop;
+  std::copy_if(kept_.begin(), kept_.end(), std::back_inserter(drop), is_this);
+  std::erase_if(kept_, is_this);
+  DropLocal(drop);
   const auto stager = stagers_.find(message.step);
   if (stager == stagers_.end()) return;
   const std::uint32_t local_rank = stager->second;
@@ -292,10 +249,15 @@ void Checkpoints::Settle() {
 }
 
 void Checkpoints::MaybeSettled() {
-  if (settling_ && !mover_.busy()) {
-    settling_ = false;
-    callbacks_.settled();
+  if (!settling_ || finishing_ > 0 || Busy()) return;
+  if (order_ && !order_->checkpoint.local.empty() && !std::exchange(local_dropped_, true)) {
+    // The job is over: what could not be moved is of no use to anyone.
+    local_.Ask(mover::DropParts{.all = true},
+               [this](const mover::FromMover&, const UniqueFd&) { MaybeSettled(); });
+    return;
   }
+  settling_ = false;
+  callbacks_.settled();
 }
 
 }  // namespace muster

@@ -1,6 +1,9 @@
 // Checkpoints of a job, seen from one of its daemons: what ranks stage goes to this node's mover,
 // the head commits when every node's part is written, everyone is told how it went.
 //
+// With a local store a save is written there first, by a mover of its own, and moved to the shared
+// one behind the rank's back: two at most wait for that, a third one's memory stays in use.
+//
 // The protocol is in checkpoint_words.h.  A mover may die at any time: what it was asked is asked
 // of the next one, and only when several die over one request does that save fail, and nothing
 // else.  The loop's thread only; callbacks come from the loop.
@@ -8,14 +11,17 @@
 
 #include <event2/event.h>
 
+#include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "launcher/jobd/checkpoint_words.h"
+#include "launcher/jobd/leftover_table.h"
 #include "launcher/jobd/link_services_event.h"
 #include "launcher/jobd/mover_process_event.h"
 #include "runtime/base/statuses.h"
@@ -49,33 +55,79 @@ class Checkpoints {
 
   // Calls `settled` once nothing is being written any more.
   void Settle();
-  bool Busy() const { return mover_.busy(); }
+  bool Busy() const { return mover_.busy() || local_.busy(); }
   // Whether a save still reads that memory.  If one of an earlier attempt does, the rank that asks
   // is sent a Saved when that is over.
   bool Reads(std::uint32_t local_rank, const std::string& memory);
 
-  MoverProcess& mover() { return mover_; }
-  std::set<pid_t> pids() const { return mover_.pids(); }
+  bool Reaped(pid_t pid) { return mover_.Reaped(pid) || local_.Reaped(pid); }
+  std::set<pid_t> pids() const {
+    std::set<pid_t> pids = mover_.pids();
+    pids.merge(local_.pids());
+    return pids;
+  }
 
  private:
   struct Save {
     std::map<std::uint32_t, checkpoint_words::ShardEnded> ended;  // By host; the head's.
   };
+  // This node's part of a save on its way, also beyond the end of its attempt.
+  struct Flight {
+    std::uint64_t life = 0;
+    std::uint32_t local_rank = 0;
+    std::string memory;
+    UniqueFd bytes;  // That memory.
+    mover::Write write;
+    checkpoint_words::ShardEnded shard;
+    std::uint32_t keep = 0;
+    bool reads = true;  // The memory.
+  };
+  using FlightPtr = std::shared_ptr<Flight>;
+  // A commit of this attempt; of an earlier one's save that has just been written; of a leftover.
+  enum class Whose { kOurs, kEarlier, kLeftover };
+  // What the head of a new attempt does before it claims the run.
+  struct Gathering {
+    std::set<std::uint32_t> silent;  // Hosts that have not told all yet.
+    LeftoverTable table;
+    std::deque<std::vector<LeftoverTable::Holder>> whole;  // To be committed, the first one now.
+    std::set<std::uint32_t> moving;                        // Nodes of the first one.
+    std::string error;
+  };
 
   void On(std::uint32_t from, const checkpoint_words::Generation& message);
   void On(std::uint32_t from, const checkpoint_words::ShardEnded& message);
   void On(std::uint32_t from, const checkpoint_words::SaveEnded& message);
+  void On(std::uint32_t from, const checkpoint_words::AskParts& message);
+  void On(std::uint32_t from, const checkpoint_words::HasPart& message);
+  void On(std::uint32_t from, const checkpoint_words::PartsTold& message);
+  void On(std::uint32_t from, const checkpoint_words::MoveOn& message);
+  void On(std::uint32_t from, const checkpoint_words::MovedOn& message);
+  void MaybeGather();
+  void Gathered(std::vector<mover::Part> local);
+  void TellParts();
+  void NextLeftover();
+  void CommitLeftover();
+  void AskMoveOn(std::uint32_t head, const mover::Part& part, int deaths);
+  void DropLocal(const std::vector<mover::SaveName>& saves);
   // `deaths`: how many movers have died over this very request.
-  void MaybeClaim();
   void Claim(int deaths = 0);
   void Write(std::uint32_t local_rank, const link::Staged& staged);
-  void AskWrite(const checkpoint_words::ShardEnded& shard, const link::Staged& staged, int deaths);
-  void DoneReading(const std::string& memory, std::uint64_t step);
+  void Start(const FlightPtr& flight);
+  void AskLocal(const FlightPtr& flight, int deaths);
+  void AskKeep(const FlightPtr& flight, const mover::ShardReport& report, int deaths);
+  void Kept(const FlightPtr& flight, const mover::Part& part);
+  void AskMove(const FlightPtr& flight, const mover::Part& part, int deaths);
+  void LocalFailed(const FlightPtr& flight, const std::string& why);
+  void NextLocal();
+  void AskWrite(const FlightPtr& flight, int deaths);
+  void PartEnded(const FlightPtr& flight, const mover::FromMover& answer);
+  void DoneReading(const FlightPtr& flight);
   void ShardDone(const checkpoint_words::ShardEnded& shard);
   void Commit(std::uint64_t step, const Save& save);
   static mover::Commit CommitOf(const mover::Write& write, std::vector<mover::ShardReport> reports,
                                 const std::string& host_state, std::uint32_t keep);
-  void AskCommit(const mover::Commit& commit, int deaths);
+  void AskCommit(const mover::Commit& commit, Whose whose, int deaths);
+  void LeftoverCommitted(const mover::FromMover& answer);
   void Committed(std::uint64_t step, const mover::FromMover& answer);
   void EndSave(std::uint64_t step, const std::string& error);
   void AskLoad(std::uint32_t local_rank, int deaths = 0);
@@ -92,19 +144,29 @@ class Checkpoints {
 
   LinkServices& services_;
   const Callbacks callbacks_;
-  MoverProcess mover_;
+  MoverProcess mover_;  // Of the shared store.
+  MoverProcess local_;
   std::optional<StartAttempt> order_;
   bool active_ = false;
   bool settling_ = false;
-  bool claim_due_ = false;
-  int finishing_ = 0;       // Saves of one node alone that are being written.
-  std::uint64_t life_ = 0;  // Grows with each attempt: answers of an older one are late.
+  bool gather_due_ = false;
+  bool gathered_ = false;
+  bool asked_for_parts_ = false;
+  bool local_dropped_ = false;  // At the end of the job.
+  int finishing_ = 0;           // Parts and commits on their way.
+  int on_disk_ = 0;  // Of them, those that are in the local store or being written there.
+  std::deque<FlightPtr> behind_;  // Those that wait until fewer are.
+  std::uint64_t life_ = 0;        // Grows with each attempt: answers of an older one are late.
   std::optional<checkpoint_words::Generation> generation_;
   std::vector<std::function<void()>> waiting_;      // For the generation.
   std::map<std::uint32_t, link::Staged> parts_;     // By local rank, until the last part.
   std::map<std::uint64_t, std::uint32_t> stagers_;  // Step -> who is to be told.
   std::map<std::uint64_t, std::uint64_t> tries_;    // Step -> how often saved.
   std::map<std::uint64_t, Save> saves_;
+  std::optional<Gathering> gathering_;                 // The head's.
+  std::vector<mover::Part> written_;                   // In the shared store, not known committed.
+  std::vector<mover::Part> found_;                     // In the local store when an attempt began.
+  std::vector<mover::SaveName> kept_;                  // In the local store, and moved.
   std::multimap<std::string, std::uint64_t> reading_;  // Memory -> the life that staged it.
   std::map<std::string, std::uint32_t> askers_;        // Memory that is read -> who waits for it.
 };

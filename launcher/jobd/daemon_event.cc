@@ -254,7 +254,7 @@ void Daemon::Reap() {
     const pid_t pid = wait4(-1, &wait_status, WNOHANG, &usage);
     if (pid <= 0) return;
     if (pmix_.Reaped(pid)) continue;
-    if (checkpoints_.mover().Reaped(pid)) continue;
+    if (checkpoints_.Reaped(pid)) continue;
     if (const auto end = scripts_.Reaped(pid, wait_status)) {
       ScriptEnded(*end);
       continue;

@@ -24,8 +24,9 @@ MoverProcess::~MoverProcess() {
   if (progress_ != nullptr) munmap(progress_, sizeof *progress_);
 }
 
-void MoverProcess::SetStore(const std::string& store, const std::string& run, Duration patience) {
-  open_ = {.store = store, .run = run};
+void MoverProcess::SetStore(const std::string& store, const std::string& run, Duration patience,
+                            const std::string& local) {
+  open_ = {.store = store, .run = run, .local = local};
   patience_ = patience;
 }
 

@@ -31,7 +31,9 @@ class MoverProcess {
   MoverProcess(const MoverProcess&) = delete;
   MoverProcess& operator=(const MoverProcess&) = delete;
 
-  void SetStore(const std::string& store, const std::string& run, Duration patience);
+  // `local`: the folder that MovePart reads from.
+  void SetStore(const std::string& store, const std::string& run, Duration patience,
+                const std::string& local = "");
   void Ask(const mover::ToMover& request, Answer answer, UniqueFd payload = UniqueFd());
 
   // Something was asked and not answered yet.

@@ -15,9 +15,10 @@ inline bool IsLate(const mover::FromMover& answer) {
 }
 
 // The store's fault: not that of a mover that died, nor one that may pass: a checkpoint that is
-// given up because the store does not answer never stops the job.
+// given up because the store does not answer never stops the job, nor does one behind a newer
+// commit.
 inline bool OfStore(const mover::Failed& failed) {
-  if (failed.code == Code::kDeadline) return false;
+  if (failed.code == Code::kDeadline || failed.code == Code::kExists) return false;
   return failed.code != Code::kUnavailable || failed.text.find("the mover ended") != 0;
 }
 
@@ -25,7 +26,7 @@ inline bool OfStore(const mover::Failed& failed) {
 inline bool MayRetry(const mover::FromMover& answer, int deaths) {
   const auto* failed = std::get_if<mover::Failed>(&answer);
   if (failed == nullptr || IsLate(answer)) return false;
-  return !OfStore(*failed) && deaths < kDeathsMax;
+  return failed->code == Code::kUnavailable && !OfStore(*failed) && deaths < kDeathsMax;
 }
 
 inline std::string TextOf(const mover::FromMover& answer) {

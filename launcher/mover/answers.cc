@@ -4,6 +4,7 @@
 
 #include "runtime/checkpoint/claim.h"
 #include "runtime/checkpoint/commit.h"
+#include "runtime/checkpoint/parts.h"
 #include "runtime/checkpoint/retention.h"
 #include "runtime/checkpoint/shard.h"
 
@@ -93,6 +94,35 @@ FromMover Answer(const Opening& at, const ReadBlocks& read, std::span<std::byte>
   Status done = checkpoint::CheckSize(at.store, path, read.file_size);
   if (done.ok()) done = ReadBlocksInto(at.store, blocks, memory.first(blocks.bytes()));
   return done.ok() ? FromMover(BlocksRead{}) : FailedWith(done);
+}
+
+FromMover Answer(const Opening& at, const KeepPart& keep) {
+  const Status kept = checkpoint::KeepPart(at.store, at.run, keep.part);
+  return kept.ok() ? FromMover(PartKept{}) : FailedWith(kept);
+}
+
+FromMover Answer(const Opening& at, const FindParts& /*find*/) {
+  auto parts = checkpoint::FindParts(at.store, at.run);
+  if (!parts.ok()) return FailedWith(parts.status());
+  return PartsFound{.parts = *std::move(parts)};
+}
+
+FromMover Answer(const Opening& at, const DropParts& drop) {
+  std::vector<checkpoint::SaveId> saves;
+  for (const SaveName& save : drop.saves) saves.push_back(checkpoint::SaveOf(save));
+  const Status dropped = drop.all ? checkpoint::DropRun(at.store, at.run)
+                                  : checkpoint::DropParts(at.store, at.run, saves);
+  return dropped.ok() ? FromMover(PartsDropped{}) : FailedWith(dropped);
+}
+
+FromMover Answer(const Opening& at, const Opening& local, const MovePart& move) {
+  auto report = checkpoint::MovePart({.store = local.store, .run = local.run},
+                                     {.store = at.store, .run = at.run}, move.part, move.again);
+  if (!report.ok()) {
+    return FailedWith(std::move(report).status().While(
+        "moving step " + std::to_string(move.part.save.step) + " from the local store"));
+  }
+  return Written{.report = *std::move(report)};
 }
 
 Status LetGoAfter(const Opening& at, const Commit& commit) {

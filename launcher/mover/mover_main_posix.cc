@@ -123,6 +123,19 @@ class Pace final : public checkpoint::StoreWatch {
   TimePoint began_{};
 };
 
+// What is read from the local store has no part in the shared one's limit.
+class Uncounted final : public checkpoint::StoreWatch {
+ public:
+  explicit Uncounted(Pace& pace) : pace_(pace) {}
+  void Begins(const char* verb, const std::string& path, std::uint64_t offset) override {
+    pace_.Begins(verb, path, offset);
+  }
+  void Ended(std::uint64_t /*bytes*/) override { pace_.Ended(0); }
+
+ private:
+  Pace& pace_;
+};
+
 class Server {
  public:
   explicit Server(int socket) : socket_(socket) {}
@@ -166,6 +179,9 @@ class Server {
     if (!store.ok()) return Send(frame, mover::FailedWith(store.status()));
     store_ = checkpoint::Watched(*std::move(store), pace_);
     run_ = open.run;
+    const std::size_t slash = open.local.rfind('/') + 1;
+    local_path_ = open.local.substr(0, slash);
+    local_run_ = open.local.substr(slash);
     Send(frame, mover::Opened{});
   }
 
@@ -182,6 +198,28 @@ class Server {
     if (!memory.ok()) return Send(frame, mover::FailedWith(memory.status()));
     pace_.BeginRequest(write.bytes_per_s);
     Send(frame, mover::Answer(At(), write, memory->bytes()));
+  }
+
+  void On(const mover::Frame& frame, const mover::KeepPart& keep) {
+    if (IsOpen(frame)) Send(frame, mover::Answer(At(), keep));
+  }
+  void On(const mover::Frame& frame, const mover::FindParts& find) {
+    if (IsOpen(frame)) Send(frame, mover::Answer(At(), find));
+  }
+  void On(const mover::Frame& frame, const mover::DropParts& drop) {
+    if (IsOpen(frame)) Send(frame, mover::Answer(At(), drop));
+  }
+
+  // The local store is opened only here: without it all but moving works.
+  void On(const mover::Frame& frame, const mover::MovePart& move) {
+    if (!IsOpen(frame)) return;
+    if (local_ == nullptr) {
+      auto local = checkpoint::OpenStore(local_path_);
+      if (!local.ok()) return Send(frame, mover::FailedWith(local.status()));
+      local_ = checkpoint::Watched(*std::move(local), uncounted_);
+    }
+    pace_.BeginRequest(move.bytes_per_s);
+    Send(frame, mover::Answer(At(), {.store = *local_, .run = local_run_}, move));
   }
 
   void On(const mover::Frame& frame, const mover::ReadBlocks& read) {
@@ -246,8 +284,9 @@ class Server {
 
   const int socket_;
   Pace pace_;
-  std::unique_ptr<checkpoint::Store> store_;
-  std::string run_;
+  Uncounted uncounted_{pace_};
+  std::unique_ptr<checkpoint::Store> store_, local_;
+  std::string run_, local_path_, local_run_;
 };
 
 // False when the parent has died before the kernel was told to pass its death on.

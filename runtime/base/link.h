@@ -226,9 +226,11 @@ struct Saved {
   std::uint64_t step = 0;
   std::string error;
   bool optional = false;  // The job's user wants it to go on, and to end well, without.
+  bool local = false;  // Not yet committed: on this node's own disk.  The memory it was staged in
+                       // is free; another Saved follows.
   template <typename A>
   void Fields(A& a) {
-    a(step, error, optional);
+    a(step, error, optional, local);
   }
 };
 

@@ -18,6 +18,7 @@
 
 #include "runtime/base/link.h"
 #include "runtime/base/mover_load.h"
+#include "runtime/base/mover_parts.h"
 #include "runtime/base/result.h"
 #include "runtime/base/wire.h"
 
@@ -25,13 +26,13 @@ namespace muster::mover {
 
 // ---- the job daemon asks ------------------------------------------------------------------------
 
-// `store` is a path, `run` the run id.  May carry a descriptor: memory for a Progress
-// (mover_progress.h).  Answered by Opened.
+// `store` is a path, `run` the run id, `local` a run's folder that MovePart reads from.  May carry
+// a descriptor: memory for a Progress (mover_progress.h).  Answered by Opened.
 struct Open {
-  std::string store, run;
+  std::string store, run, local;
   template <typename A>
   void Fields(A& a) {
-    a(store, run);
+    a(store, run, local);
   }
 };
 
@@ -58,21 +59,6 @@ struct Write {
   template <typename A>
   void Fields(A& a) {
     a(generation, step, nonce, node, nodes, tensors, again, bytes_per_s);
-  }
-};
-
-// What one node wrote: a shard, durable and closed.
-struct ShardReport {
-  std::uint32_t node = 0, nodes = 0;
-  std::string file;  // Its name in the save's folder.
-  std::uint64_t size = 0;
-  std::vector<std::uint32_t> crcs;  // CRC-32C of each MiB of the file.
-  std::vector<link::StagedTensor> tensors;
-  std::vector<std::uint64_t> begins;  // Of each tensor: where its bytes begin in the file.
-  bool operator==(const ShardReport&) const = default;
-  template <typename A>
-  void Fields(A& a) {
-    a(node, nodes, file, size, crcs, tensors, begins);
   }
 };
 
@@ -108,7 +94,8 @@ struct Quit {
   }
 };
 
-using ToMover = std::variant<Open, Claim, Write, Commit, Load, Quit, OpenNewest, ReadBlocks>;
+using ToMover = std::variant<Open, Claim, Write, Commit, Load, Quit, OpenNewest, ReadBlocks,
+                             KeepPart, FindParts, DropParts, MovePart>;
 
 // ---- the mover answers --------------------------------------------------------------------------
 
@@ -168,7 +155,7 @@ struct Failed {
   }
 };
 
-using FromMover =
-    std::variant<Opened, Claimed, Written, Committed, Loaded, Failed, CheckpointOpened, BlocksRead>;
+using FromMover = std::variant<Opened, Claimed, Written, Committed, Loaded, Failed,
+                               CheckpointOpened, BlocksRead, PartKept, PartsFound, PartsDropped>;
 
 }  // namespace muster::mover

@@ -81,18 +81,6 @@ Result<std::vector<std::uint32_t>> WriteFile(Store& store, const std::string& pa
   return writer.TakeCrcs();
 }
 
-// The name of a shard is given once, to whole bytes, and never taken back: a request of a writer
-// that died may still be under way, and take effect at any time.
-Status NameShard(Store& store, const std::string& temporary, const Blocks& whole) {
-  Status linked = store.Link(temporary, whole.path);
-  if (linked.ok()) return linked;
-  // A writer before this one may have come so far, or only the reply was lost.
-  Status there = CheckSize(store, whole.path, whole.file_size);
-  if (there.ok()) there = ReadBlocks(store, whole, [](auto, auto) {});
-  if (there.code() == Code::kNotFound) return linked;
-  return std::move(there).While("after link: " + linked.message());
-}
-
 Status CheckBlock(std::span<const std::byte> block, std::size_t due, std::uint32_t crc_due) {
   if (block.size() < due) return Status(Code::kDataLoss, "the file ends too early");
   const std::uint32_t crc = Crc32c(block);
@@ -145,6 +133,16 @@ std::string PathOf(const std::string& folder, const ManifestFile& file) {
 }
 
 }  // namespace
+
+Status NameShard(Store& store, const std::string& temporary, const Blocks& whole) {
+  Status linked = store.Link(temporary, whole.path);
+  if (linked.ok()) return linked;
+  // A writer before this one may have come so far, or only the reply was lost.
+  Status there = CheckSize(store, whole.path, whole.file_size);
+  if (there.ok()) there = ReadBlocks(store, whole, [](auto, auto) {});
+  if (there.code() == Code::kNotFound) return linked;
+  return std::move(there).While("after link: " + linked.message());
+}
 
 Result<ShardReport> WriteShard(Store& store, const ShardPlace& place,
                                std::span<const StagedTensor> tensors,

@@ -46,6 +46,10 @@ struct Blocks {
 Blocks BlocksOf(const std::string& folder, const ManifestFile& file, std::uint64_t first,
                 std::uint64_t count);
 
+// Gives a whole shard its name, once and never taken back: a request of a writer that died may
+// still be under way, and take effect at any time.  Fine, too, if an earlier writer came so far.
+Status NameShard(Store& store, const std::string& temporary, const Blocks& whole);
+
 // Bytes whose CRC held, at their place in the file, in order.
 using ShardSink = std::function<void(std::uint64_t begin, std::span<const std::byte> bytes)>;
 

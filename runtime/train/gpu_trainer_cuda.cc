@@ -154,6 +154,7 @@ Status GpuTrainer::HandOver() {
   Stage& stage = stages_[save.stage];
   stage.in_use = true;
   stage.step = save.step;
+  unended_.insert(save.step);
   return parts_.sink->Save({.step = save.step,
                             .memory = stage.name,
                             .bytes = stage.region.bytes.first(shard_->bytes()),
@@ -185,6 +186,8 @@ Status GpuTrainer::TellSaves(Duration timeout) {
     auto stage = is(one.step);
     if (stage == stages_.end()) stage = is(std::nullopt);
     if (stage != stages_.end()) stage->in_use = false;
+    if (one.local) continue;
+    unended_.erase(one.step);
     const bool failed = !one.error.empty();
     if (one.step == saved_step_) save_failed_ = failed && !one.optional;
     if (rank() != 0) continue;
@@ -198,7 +201,8 @@ Status GpuTrainer::FinishSaves() {
   constexpr Duration kLook = std::chrono::milliseconds(500);
   RETURN_IF_ERROR(FinishCopy());
   const auto in_flight = [this] {
-    return std::any_of(stages_.begin(), stages_.end(), [](const Stage& s) { return s.in_use; });
+    return !unended_.empty() ||
+           std::any_of(stages_.begin(), stages_.end(), [](const Stage& s) { return s.in_use; });
   };
   for (Duration waited{}; in_flight(); waited += kLook) {
     if (waited > kPeerTimeout) return Status(Code::kDeadline, "the last save does not end");

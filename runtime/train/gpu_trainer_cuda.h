@@ -16,6 +16,7 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -113,6 +114,7 @@ class GpuTrainer {
   std::uint32_t local_size_ = 1;
   std::array<Stage, 2> stages_;
   std::optional<Save> save_;
+  std::set<std::uint64_t> unended_;  // Steps that were staged, until their saves end.
   std::optional<std::uint64_t> saved_step_;
   bool save_failed_ = false;
 

@@ -71,6 +71,7 @@ Result<bool> CheckpointStager::Save(std::uint64_t step, const StateView& state,
                     .host_state = host_state};
   stage.in_use = true;
   stage.step = step;
+  unended_.insert(step);
   RETURN_IF_ERROR(sink_->Save(shard));
   return true;
 }
@@ -120,13 +121,16 @@ Result<std::vector<link::Saved>> CheckpointStager::Poll(Duration timeout) {
                            [](const Stage& s) { return s.in_use && !s.step; });
     }
     if (stage != stages_.end()) stage->in_use = false;
+    if (one.local) continue;
+    unended_.erase(one.step);
     all.push_back(std::move(one));
   }
   return all;
 }
 
 bool CheckpointStager::InFlight() const {
-  return std::any_of(stages_.begin(), stages_.end(), [](const Stage& s) { return s.in_use; });
+  return !unended_.empty() ||
+         std::any_of(stages_.begin(), stages_.end(), [](const Stage& s) { return s.in_use; });
 }
 
 }  // namespace muster

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,7 @@ class CheckpointStager {
   std::uint32_t local_size_ = 1;
   CheckpointSink* sink_ = nullptr;
   std::array<Stage, kStages> stages_;
+  std::set<std::uint64_t> unended_;  // Steps that were staged, until their saves end.
   std::vector<link::Saved> unread_;  // Learned while waiting for a free stage.
 };
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "tests/integration/jobd/test_job_posix.h"
 #include "tests/integration/lib/clean_test.h"
@@ -114,6 +115,148 @@ TEST_F(JobdLinkTest, WhatWasStagedIsCommittedThoughItsRankDiesAndTheNextAttemptL
   EXPECT_EQ(job.Out(1, 0).find("loaded step 10 right\nmemory was kept\n"), 0U) << job.Out(1, 0);
   EXPECT_TRUE(job.End());
 }
+
+// Each node writes its part slowly; the next attempt's head hears that all are there.
+TEST_F(JobdLinkTest, WhatSeveralNodesStagedIsCommittedThoughTheirRanksDie) {
+  TestJob job(Options(2));
+  ASSERT_TRUE(MakeFolders(Store()).ok());
+  job.order.checkpoint = {.store = Store(), .bytes_per_s = 6000};
+  job.Start(0);
+  ASSERT_TRUE(job.Until(
+      [&] { return job.Out(0, 0).ends_with("staged\n") && job.Out(0, 2).ends_with("staged\n"); }));
+  ASSERT_EQ(kill(job.PidOf(0), SIGKILL), 0);
+  ASSERT_TRUE(job.UntilAll(MemberPhase::kLeft));
+  EXPECT_EQ(job.Out(0, 0), "nothing to load\nmemory is fresh\nstaged\n");
+  job.order.checkpoint.bytes_per_s = 0;
+  job.Start(1);
+  ASSERT_TRUE(job.Until([&] { return job.AllSay(1, "waits"); })) << job.FirstCause().text;
+  for (const std::uint32_t rank : {0U, 2U}) {
+    EXPECT_EQ(job.Out(1, rank).find("loaded step 10 right\nmemory was kept\n"), 0U)
+        << job.Out(1, rank);
+  }
+  EXPECT_TRUE(job.End());
+}
+
+// ---- two tiers ----------------------------------------------------------------------------------
+
+class JobdTiersTest : public JobdLinkTest {
+ protected:
+  std::string Local() const { return scene_.folder() + "/local"; }
+  // `slow`: what is in the local stores stays there for as long as a test looks.
+  CheckpointPolicy Tiers(bool slow) const {
+    return {.store = Store(), .bytes_per_s = slow ? 200U : 0U, .local = Local()};
+  }
+  void MakeTiers() const {
+    ASSERT_TRUE(MakeFolders(Store()).ok());
+    ASSERT_TRUE(MakeFolders(Local()).ok());
+  }
+  static std::vector<std::string> FilesIn(const std::string& folder, const std::string& end) {
+    std::vector<std::string> files;
+    for (const auto& file : std::filesystem::recursive_directory_iterator(folder)) {
+      if (file.path().string().ends_with(end)) files.push_back(file.path());
+    }
+    return files;
+  }
+  // Both nodes' parts are in the local store, and nothing is committed.
+  void RunUntilLocal(TestJob& job) const {
+    job.order.checkpoint = Tiers(/*slow=*/true);
+    job.Start(0);
+    const std::string line = "on the local disk\n";
+    ASSERT_TRUE(job.Until([&] {
+      return job.Out(0, 0).ends_with(line) && job.Out(0, 2).ends_with(line);
+    })) << job.Out(0, 0)
+        << job.FirstCause().text;
+    EXPECT_EQ(FilesIn(Local(), ".muster").size(), 2U);
+    EXPECT_TRUE(FilesIn(Store() + "/" + job.order.run_id + "/commits", ".json").empty());
+  }
+};
+
+TEST_F(JobdTiersTest, ASaveIsOnTheLocalDiskFirstThenOnTheShareThenOnlyThere) {
+  TestJob job(Options(2));
+  MakeTiers();
+  job.order.checkpoint = Tiers(/*slow=*/false);
+  job.Start(0);
+  ASSERT_TRUE(job.Until([&] { return job.AllSay(0, "waits"); })) << job.FirstCause().text;
+  for (const std::uint32_t rank : {0U, 2U}) {
+    EXPECT_EQ(job.Out(0, rank),
+              "nothing to load\nmemory is fresh\nstaged\non the local disk\nsaved\nwaits\n");
+  }
+  EXPECT_EQ(FilesIn(Store(), ".safetensors").size(), 2U);
+  EXPECT_TRUE(job.Until(
+      [&] { return FilesIn(Local(), "").empty() || FilesIn(Local(), ".safetensors").empty(); }));
+  EXPECT_TRUE(job.End());
+  EXPECT_TRUE(FilesIn(Local(), "").empty()) << "the run's folder stays";
+}
+
+TEST_F(JobdTiersTest, ASaveIsMovedOnWhenItsMoversAreKilled) {
+  TestJob job(Options(2));
+  MakeTiers();
+  job.order.checkpoint = Tiers(/*slow=*/false);
+  job.order.checkpoint.bytes_per_s = 8000;  // A second.
+  job.Start(0);
+  const std::string line = "on the local disk\n";
+  ASSERT_TRUE(job.Until([&] { return job.Out(0, 0).ends_with(line); })) << job.Out(0, 0);
+  EXPECT_GE(SignalMovers(job, SIGKILL), 2);
+  ASSERT_TRUE(job.Until([&] { return job.AllSay(0, "waits"); })) << job.FirstCause().text;
+  EXPECT_TRUE(job.Out(0, 0).ends_with("saved\nwaits\n")) << job.Out(0, 0);
+  EXPECT_TRUE(job.End());
+}
+
+// The machines' daemons die with all that they knew; only the disks stay.
+TEST_F(JobdTiersTest, WhatIsCompleteOnTheLocalDisksIsMovedOnByTheNextAttempt) {
+  MakeTiers();
+  {
+    TestJob job(Options(2));
+    RunUntilLocal(job);
+    for (const auto& node : job.nodes) node->Kill();
+  }
+  TestJob job(Options(2));
+  job.order.checkpoint = Tiers(/*slow=*/false);
+  job.Start(1);
+  ASSERT_TRUE(job.Until([&] { return job.AllSay(1, "waits"); })) << job.FirstCause().text;
+  for (const std::uint32_t rank : {0U, 2U}) {
+    EXPECT_EQ(job.Out(1, rank).find("loaded step 10 right\n"), 0U) << job.Out(1, rank);
+  }
+  EXPECT_TRUE(job.End());
+}
+
+TEST_F(JobdTiersTest, WhatIsNotCompleteOnTheLocalDisksIsNeverLoadedAndGoes) {
+  MakeTiers();
+  {
+    TestJob job(Options(2));
+    RunUntilLocal(job);
+    for (const auto& node : job.nodes) node->Kill();
+  }
+  const auto parts = FilesIn(Local(), "part-00001-of-00002.muster");
+  ASSERT_EQ(parts.size(), 1U);
+  std::filesystem::remove(parts[0]);
+  TestJob job(Options(2));
+  job.order.checkpoint = Tiers(/*slow=*/false);
+  job.Start(1);
+  ASSERT_TRUE(job.Until([&] { return job.AllSay(1, "waits"); })) << job.FirstCause().text;
+  EXPECT_EQ(job.Out(1, 0).find("nothing to load\n"), 0U) << job.Out(1, 0);
+  EXPECT_TRUE(job.Until([&] { return FilesIn(Local(), ".safetensors").empty(); }));
+  EXPECT_TRUE(job.End());
+}
+
+TEST_F(JobdTiersTest, WithoutItsLocalStoreASaveGoesStraightToTheShareAndThatIsTold) {
+  TestJob job(Options(1));
+  ASSERT_TRUE(MakeFolders(Store()).ok());
+  job.order.checkpoint = Tiers(/*slow=*/false);  // A folder that is not there.
+  job.Start(0);
+  ASSERT_TRUE(job.Until([&] { return job.AllSay(0, "waits"); })) << job.FirstCause().text;
+  EXPECT_EQ(job.Out(0, 0), "nothing to load\nmemory is fresh\nstaged\nsaved\nwaits\n");
+  EXPECT_TRUE(job.Until([&] {
+    const auto& told = job.nodes[0]->progress;
+    return std::any_of(told.begin(), told.end(), [&](const JobProgress& one) {
+      return one.note.find("the local store " + Local() + " failed: ") != std::string::npos &&
+             one.note.find("step 10 goes straight to " + Store()) != std::string::npos;
+    });
+  }));
+  EXPECT_TRUE(job.End());
+}
+
+// ---- movers that stand or die -------------------------------------------------------------------
 
 TEST_F(JobdLinkTest, AMoverThatStandsStillIsReplacedBeforeTheNextAttemptClaims) {
   TestJob job(Options(1));

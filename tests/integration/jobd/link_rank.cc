@@ -56,6 +56,9 @@ void Save(RankLink& link, std::uint64_t step, std::uint32_t node, std::uint32_t 
   while (saved.empty() && RealClock().Now() < deadline) {
     if (!link.Poll(std::chrono::seconds(1)).ok()) return Say("link closed");
     saved = link.TakeSaved();
+    if (saved.empty() || !saved[0].local) continue;
+    Say("on the local disk");
+    saved.erase(saved.begin());
   }
   Say(saved.empty()            ? "nothing about the save"
       : saved[0].error.empty() ? "saved"
