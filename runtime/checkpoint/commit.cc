@@ -10,6 +10,15 @@ namespace muster::checkpoint {
 namespace {
 
 // Whoever clears up after a newer commit counts on it that nothing older is linked any more.
+Status CheckNewest(Store& store, const std::string& run, CommitId id) {
+  const auto commits = ListCommits(store, run);
+  if (!commits.ok()) return commits.status();
+  if (commits->empty() || commits->front() <= id) return {};
+  return Status(Code::kExists, "run " + run + ": " + CommitName(commits->front()) +
+                                   " is there, and newer than step " + std::to_string(id.step) +
+                                   " of generation " + std::to_string(id.generation));
+}
+
 Status CheckFence(Store& store, const std::string& run, CommitId id) {
   const auto highest = HighestClaim(store, run);
   if (!highest.ok()) return highest.status();
@@ -18,12 +27,7 @@ Status CheckFence(Store& store, const std::string& run, CommitId id) {
                                       " has been claimed, so generation " +
                                       std::to_string(id.generation) + " commits no more");
   }
-  const auto commits = ListCommits(store, run);
-  if (!commits.ok()) return commits.status();
-  if (commits->empty() || commits->front() <= id) return {};
-  return Status(Code::kExists, "run " + run + ": " + CommitName(commits->front()) +
-                                   " is there, and newer than step " + std::to_string(id.step) +
-                                   " of generation " + std::to_string(id.generation));
+  return CheckNewest(store, run, id);
 }
 
 Result<std::string> NewestName(Store& store, const std::string& run) {
@@ -61,15 +65,37 @@ Status PublishManifest(Store& store, const std::string& folder, std::string_view
   return Status(Code::kDataLoss, folder + "/" + kManifestName + " is there, and another one");
 }
 
-Status PublishRecord(Store& store, const CommitRecord& record) {
+std::uint64_t BytesOf(const Manifest& manifest) {
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < manifest.files(); ++i) bytes += manifest.file(i).size;
+  return bytes;
+}
+
+Result<CommitRecord> RecordOf(Store& store, const Manifest& manifest, std::int64_t time_ms) {
+  const std::string run(manifest.run());
+  auto parent = NewestName(store, run);
+  if (!parent.ok()) return std::move(parent).status();
+  return CommitRecord{.run = run,
+                      .save = manifest.save(),
+                      .manifest_bytes = manifest.bytes().size(),
+                      .manifest_crc = Crc32c(manifest.bytes()),
+                      .bytes = BytesOf(manifest),
+                      .nodes = static_cast<std::uint32_t>(manifest.files()),
+                      .parent = *std::move(parent),
+                      .time_ms = time_ms,
+                      .metrics = MetricsOf(std::string(manifest.Member(kMemberHostState)),
+                                           std::string(manifest.Member(kMemberMetadata)))};
+}
+
+Status PublishRecord(Store& store, const CommitRecord& record,
+                     const std::function<Status()>& may_publish) {
   const std::string commits = CommitsFolder(record.run);
   const Publication publication{
       .folder = commits,
       .target = commits + "/" + CommitName(IdOf(record.save)),
       .temporary = ClaimsFolder(record.run) + "/" + CommitTemporaryName(record.save),
       .bytes = FormatCommit(record)};
-  auto published =
-      Publish(store, publication, [&] { return CheckFence(store, record.run, IdOf(record.save)); });
+  auto published = Publish(store, publication, may_publish);
   if (!published.ok()) return std::move(published).status();
   if (*published) return {};
   return Status(Code::kAborted, "run " + record.run + ": step " + std::to_string(record.save.step) +
@@ -92,26 +118,17 @@ Result<CommitRecord> CommitManifest(Store& store, const CommitOrder& order) {
   if (!manifest.ok()) return manifest.status();
 
   const std::string folder = DataFolder(order.run) + "/" + SaveName(order.save);
-  std::uint64_t bytes = 0;
   for (std::size_t i = 0; i < manifest->files(); ++i) {
     RETURN_IF_ERROR(ProbeShard(store, folder, manifest->file(i)));
-    bytes += manifest->file(i).size;
   }
   const std::string_view whole(reinterpret_cast<const char*>(manifest->bytes().data()),
                                manifest->bytes().size());
   RETURN_IF_ERROR(PublishManifest(store, folder, whole));
 
-  auto parent = NewestName(store, order.run);
-  if (!parent.ok()) return std::move(parent).status();
-  CommitRecord record{.run = order.run,
-                      .save = order.save,
-                      .manifest_bytes = whole.size(),
-                      .manifest_crc = Crc32c(manifest->bytes()),
-                      .bytes = bytes,
-                      .nodes = order.nodes,
-                      .parent = *std::move(parent),
-                      .time_ms = order.time_ms};
-  RETURN_IF_ERROR(PublishRecord(store, record));
+  auto record = RecordOf(store, *manifest, order.time_ms);
+  if (!record.ok()) return record;
+  RETURN_IF_ERROR(PublishRecord(store, *record,
+                                [&] { return CheckFence(store, order.run, IdOf(order.save)); }));
   return record;
 }
 
@@ -121,6 +138,20 @@ Result<CommitRecord> Commit(Store& store, const CommitOrder& order) {
   auto record = CommitManifest(store, order);
   if (record.ok()) return record;
   return std::move(record).status().While("committing step " + std::to_string(order.save.step));
+}
+
+Result<CommitRecord> PublishProven(Store& store, const Manifest& manifest, std::int64_t time_ms) {
+  auto record = RecordOf(store, manifest, time_ms);
+  if (!record.ok()) return record;
+  const std::string& run = record->run;
+  const auto there = ReadCommit(store, run, IdOf(record->save));
+  if (there.ok()) return Status(Code::kExists, "run " + run + ": that step is committed already");
+  if (there.status().code() != Code::kNotFound) return there.status();
+  RETURN_IF_ERROR(
+      UnlinkIfThere(store, ClaimsFolder(run) + "/" + CommitTemporaryName(record->save)));
+  RETURN_IF_ERROR(
+      PublishRecord(store, *record, [&] { return CheckNewest(store, run, IdOf(record->save)); }));
+  return record;
 }
 
 }  // namespace muster::checkpoint

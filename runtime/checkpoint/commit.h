@@ -37,4 +37,8 @@ struct CommitOrder {
 // generation.  The attempt must stop.  kExists: a newer commit is there; only this save is over.
 Result<CommitRecord> Commit(Store& store, const CommitOrder& order);
 
+// Publishes a save whose manifest lies in its folder and was proven (adopt.h), and which no other
+// process commits any more.  kExists: that step, or a later one, is committed.
+Result<CommitRecord> PublishProven(Store& store, const Manifest& manifest, std::int64_t time_ms);
+
 }  // namespace muster::checkpoint

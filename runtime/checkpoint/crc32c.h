@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +18,11 @@ std::uint32_t Crc32c(std::span<const std::byte> bytes);
 inline std::uint32_t Crc32c(const std::string& text) {
   return Crc32c(std::as_bytes(std::span(text)));
 }
+
+// The one bit (8 x byte + bit) of `bytes` bytes whose flip makes CRC `due` into `found`; nullopt:
+// more than one was flipped.
+std::optional<std::uint64_t> FlippedBit(std::uint32_t found, std::uint32_t due,
+                                        std::uint64_t bytes);
 
 // Eight lower-case hexadecimal digits.
 std::string CrcText(std::uint32_t crc);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -41,7 +42,14 @@ struct Verification {
   std::vector<Damage> damage;  // Each with path and MiB.  Empty: whole.
 };
 
-// Reads all of a commit and checks every CRC.
-Verification Verify(Store& store, const std::string& run, CommitId commit);
+struct VerifyOptions {
+  bool quick = false;                 // Of each file only size, header, first and last MiB.
+  std::vector<std::string> patterns;  // Only files that hold any of these tensors; none: all.
+  std::function<void(std::uint64_t bytes, std::uint64_t of)> progress;
+};
+
+// Reads all of a commit and checks every CRC; finds the place of what does not hold.
+Verification Verify(Store& store, const std::string& run, CommitId commit,
+                    const VerifyOptions& options = {});
 
 }  // namespace muster::checkpoint

@@ -69,6 +69,8 @@ inline constexpr std::string_view kMemberRun = "run";
 inline constexpr std::string_view kMemberHostState = "host_state";  // Sampler, RNG, loss scale...
 inline constexpr std::string_view kMemberTopology = "topology";
 inline constexpr std::string_view kMemberMetadata = "metadata";  // The user's.
+// CRC-32C of the three before it: what proves them as long as no commit record does (adopt.h).
+inline constexpr std::string_view kMemberTextsCrc = "texts_crc32c";
 
 // A view of bytes that somebody owns; cheap to copy.
 class Manifest {

@@ -157,6 +157,10 @@ Result<Manifest> ManifestBuilder::Finish() const {
   return Manifest::Parse(std::span<const std::byte>(bytes, at), words);
 }
 
+std::string CrcOf(const ManifestTexts& texts) {
+  return CrcText(Crc32c(texts.host_state + '\0' + texts.topology + '\0' + texts.metadata));
+}
+
 Result<Manifest> BuildManifest(const std::string& run, const SaveId& save, std::uint32_t nodes,
                                const std::vector<ShardReport>& reports,
                                const ManifestTexts& texts) {
@@ -166,6 +170,7 @@ Result<Manifest> BuildManifest(const std::string& run, const SaveId& save, std::
   builder.AddMember(kMemberHostState, texts.host_state);
   builder.AddMember(kMemberTopology, texts.topology);
   builder.AddMember(kMemberMetadata, texts.metadata);
+  builder.AddMember(kMemberTextsCrc, CrcOf(texts));
   std::vector<const ShardReport*> by_node(nodes);
   for (const ShardReport& report : reports) by_node[report.node] = &report;
   for (const ShardReport* report : by_node) {

@@ -40,6 +40,7 @@ class ManifestBuilder {
 struct ManifestTexts {
   std::string host_state, topology, metadata;
 };
+std::string CrcOf(const ManifestTexts& texts);
 
 // Reports of nodes 0 to nodes - 1, each once, in any order.  Proven whole.
 Result<Manifest> BuildManifest(const std::string& run, const SaveId& save, std::uint32_t nodes,

@@ -1,6 +1,8 @@
 #include "runtime/checkpoint/manifest_json.h"
 
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <vector>
 
 #include "runtime/checkpoint/crc32c.h"
 #include "runtime/checkpoint/json_fields.h"
@@ -51,6 +53,14 @@ ordered_json TensorJson(const Manifest& manifest, const ManifestTensor& tensor) 
 
 void WriteManifestJson(const Manifest& manifest, std::string_view commit, std::string_view indent,
                        const std::function<void(std::string_view)>& write) {
+  std::vector<std::size_t> all(manifest.tensors());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  WriteManifestJson(manifest, commit, indent, all, write);
+}
+
+void WriteManifestJson(const Manifest& manifest, std::string_view commit, std::string_view indent,
+                       std::span<const std::size_t> tensors,
+                       const std::function<void(std::string_view)>& write) {
   const std::string line = "\n" + std::string(indent) + "  ";
   ordered_json head = {{"commit", std::string(commit)}, {"format", "muster"},
                        {"major", kFormatMajor},         {"generation", manifest.save().generation},
@@ -73,8 +83,8 @@ void WriteManifestJson(const Manifest& manifest, std::string_view commit, std::s
   };
   list("files", manifest.files(), [&](std::size_t i) { return FileJson(manifest.file(i)); });
   write(",");
-  list("tensors", manifest.tensors(),
-       [&](std::size_t i) { return TensorJson(manifest, manifest.tensor(i)); });
+  list("tensors", tensors.size(),
+       [&](std::size_t i) { return TensorJson(manifest, manifest.tensor(tensors[i])); });
   write("\n" + std::string(indent) + "}");
 }
 

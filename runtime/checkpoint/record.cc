@@ -11,6 +11,9 @@ namespace {
 using nlohmann::json;
 
 constexpr char kCrcWord[] = "crc32c ";
+// Together with the rest less than kRecordMax, also where each letter is escaped.
+constexpr std::size_t kMetricsMax = 16;
+constexpr std::size_t kMetricNameMax = 24;
 
 std::string Seal(const json& object) {
   const std::string line = object.dump() + "\n";
@@ -64,6 +67,21 @@ Result<ClaimRecord> ParseClaim(const std::string& text) {
   return claim;
 }
 
+std::map<std::string, double> MetricsOf(const std::string& host_state,
+                                        const std::string& metadata) {
+  std::map<std::string, double> metrics;
+  for (const std::string& text : {metadata, host_state}) {
+    const json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (!object.is_object()) continue;
+    for (const auto& [name, value] : object.items()) {
+      if (metrics.size() == kMetricsMax) return metrics;
+      if (!value.is_number() || name.empty() || name.size() > kMetricNameMax) continue;
+      metrics.emplace(name, value.get<double>());
+    }
+  }
+  return metrics;
+}
+
 std::string FormatCommit(const CommitRecord& commit) {
   json object = Begin(commit.run);
   object["generation"] = commit.save.generation;
@@ -75,6 +93,7 @@ std::string FormatCommit(const CommitRecord& commit) {
   object["nodes"] = commit.nodes;
   object["parent"] = commit.parent;
   object["time_ms"] = static_cast<std::uint64_t>(commit.time_ms);
+  if (!commit.metrics.empty()) object["metrics"] = commit.metrics;
   return Seal(object);
 }
 
@@ -94,6 +113,11 @@ Result<CommitRecord> ParseCommit(const std::string& text) {
                       .parent = fields.Text("parent"),
                       .time_ms = static_cast<std::int64_t>(fields.Number("time_ms"))};
   if (!fields.status().ok()) return fields.status();
+  if (const auto metrics = object->find("metrics"); metrics != object->end()) {
+    for (const auto& [name, value] : metrics->items()) {
+      if (value.is_number()) commit.metrics[name] = value.get<double>();
+    }
+  }
   return commit;
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "runtime/base/result.h"
@@ -33,11 +34,16 @@ struct CommitRecord {
   std::uint32_t nodes = 0;  // Shards.
   std::string parent;       // Name of the commit that was newest before, or empty.
   std::int64_t time_ms = 0;
+  std::map<std::string, double> metrics;  // What retention may go by, such as loss_ema.
   bool operator==(const CommitRecord&) const = default;
 };
 
 std::string FormatClaim(const ClaimRecord& claim);
 Result<ClaimRecord> ParseClaim(const std::string& text);
+
+// The numbers among the members of these JSON objects, the metadata's first, as many as
+// have room in a record.
+std::map<std::string, double> MetricsOf(const std::string& host_state, const std::string& metadata);
 
 std::string FormatCommit(const CommitRecord& commit);
 Result<CommitRecord> ParseCommit(const std::string& text);

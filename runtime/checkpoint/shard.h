@@ -64,6 +64,8 @@ struct Damage {
   std::string path;
   std::uint64_t mib = 0;  // Which MiB of the file, from 0.
   std::string what;
+  std::uint64_t begin = 0, end = 0;  // Bytes of the file that are meant; as exactly as is known.
+  std::vector<std::string> tensors;  // Whose bytes these are; the first few.
   bool operator==(const Damage&) const = default;
 };
 
