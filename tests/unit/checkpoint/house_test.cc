@@ -204,7 +204,7 @@ TEST(Damage, EveryFlippedBitOfAShardIsPlacedAtItsByteAndTensor) {
   std::size_t named = 0;
   for (std::uint32_t node = 0; node < 2; ++node) {
     std::string& bytes = store.Bytes(ShardPath(30, node));
-    for (std::size_t bit = 0; bit < bytes.size() * 8; bit += bit < 8 * 4096 ? 97 : 1) {
+    for (std::size_t bit = 0; bit < bytes.size() * 8; bit += bit < 8UL * 4096 ? 97 : 1) {
       bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << bit % 8));
       const auto damage = Verify(store, kRun, kNew).damage;
       bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << bit % 8));
