@@ -1,20 +1,23 @@
+#include "launcher/cli/ckpt_posix.h"
+
 #include <unistd.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "launcher/cli/cli_posix.h"
 #include "launcher/cli/exit_status.h"
 #include "launcher/cli/terminal_posix.h"
+#include "runtime/base/clock.h"
 #include "runtime/base/text.h"
 #include "runtime/checkpoint/inspect.h"
 #include "runtime/checkpoint/manifest_json.h"
+#include "runtime/checkpoint/pins.h"
+#include "runtime/checkpoint/plan.h"
 #include "runtime/checkpoint/store_nfs.h"
+#include "runtime/checkpoint/store_posix.h"
 
 namespace muster {
-namespace {
-
-using Json = nlohmann::ordered_json;
+namespace ckpt {
 
 std::string Dump(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -23,8 +26,87 @@ std::string Dump(const Json& json) {
 std::string NameOf(const checkpoint::CommitId& commit) {
   return "g" + std::to_string(commit.generation) + "-s" + std::to_string(commit.step);
 }
+std::string NameOf(const std::string& run, const checkpoint::CommitId& commit) {
+  return run + " " + NameOf(commit);
+}
 
-Json ToJsonValue(const checkpoint::CommitSummary& commit) {
+Result<checkpoint::CommitId> ParseName(const std::string& name) {
+  const auto commit = checkpoint::ParseCommitName(name + ".json");
+  if (commit) return *commit;
+  return Status(Code::kInvalid, "'" + name +
+                                    "' names no commit; `muster ckpt ls` has their names, such as "
+                                    "g1-s20: generation 1, step 20");
+}
+
+Result<std::vector<std::pair<std::string, checkpoint::CommitId>>> Meant(const At& at) {
+  std::vector<std::pair<std::string, checkpoint::CommitId>> meant;
+  for (const std::string& run : at.runs) {
+    const auto summary = Summarize(at.store, run);
+    if (!summary.ok()) return summary.status();
+    const auto& commits = summary->commits;
+    if (at.command.commit.empty()) {
+      if (!commits.empty()) meant.emplace_back(run, commits.front().id);
+      continue;
+    }
+    const auto commit = ParseName(at.command.commit);
+    if (!commit.ok()) return commit.status();
+    const bool there = std::any_of(commits.begin(), commits.end(),
+                                   [&](const auto& one) { return one.id == *commit; });
+    if (!there) {
+      return Status(Code::kNotFound,
+                    "run " + run + " has no commit " + at.command.commit + "; it has " +
+                        (commits.empty() ? "none"
+                                         : std::to_string(commits.size()) + ", the newest " +
+                                               NameOf(commits.front().id)));
+    }
+    meant.emplace_back(run, *commit);
+  }
+  return meant;
+}
+
+std::int64_t NowMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             RealClock().Wall().time_since_epoch())
+      .count();
+}
+
+Progress::Progress(const CkptCommand& command, std::string what)
+    : what_(std::move(what)), shown_(!command.common.json && isatty(STDERR_FILENO) != 0) {}
+Progress::~Progress() {
+  if (shown_) static_cast<void>(WriteOut(STDERR_FILENO, "\r\x1b[K"));
+}
+void Progress::Tell(std::uint64_t bytes, std::uint64_t of) {
+  if (!shown_) return;
+  const std::string all = of > 0 ? " of " + HumanBytes(of) : "";
+  static_cast<void>(
+      WriteOut(STDERR_FILENO, "\r" + what_ + ": " + HumanBytes(bytes) + all + "\x1b[K"));
+}
+
+Lease::Lease(checkpoint::Store& store, std::string run, checkpoint::CommitId commit)
+    : store_(store), run_(std::move(run)) {
+  constexpr std::int64_t kHourMs = 3'600'000;
+  const auto nonce = checkpoint::FreshNonce();
+  if (!nonce.ok()) return;
+  const checkpoint::PinName pin{
+      .commit = commit, .until_ms = static_cast<std::uint64_t>(NowMs() + kHourMs), .nonce = *nonce};
+  // A store that cannot be written has no gc either.
+  if (!checkpoint::Pin(store, run_, pin, "muster ckpt reads it").ok()) return;
+  path_ = checkpoint::PinsFolder(run_) + "/" + PinFileName(pin);
+}
+Lease::~Lease() {
+  if (!path_.empty()) static_cast<void>(UnlinkIfThere(store_, path_));
+}
+
+}  // namespace ckpt
+
+namespace {
+
+using ckpt::At;
+using ckpt::Dump;
+using ckpt::Json;
+using ckpt::NameOf;
+
+Json ToJsonValue(const checkpoint::CommitSummary& commit, bool pinned) {
   Json json = {{"commit", NameOf(commit.id)},
                {"generation", commit.id.generation},
                {"step", commit.id.step}};
@@ -34,28 +116,36 @@ Json ToJsonValue(const checkpoint::CommitSummary& commit) {
     json["bytes"] = commit.record.bytes;
     json["nodes"] = commit.record.nodes;
     json["time_ms"] = commit.record.time_ms;
+    if (!commit.record.metrics.empty()) json["metrics"] = commit.record.metrics;
   }
+  if (pinned) json["pinned"] = true;
   return json;
 }
 
-std::string Line(const checkpoint::CommitSummary& commit) {
+std::string Line(const checkpoint::CommitSummary& commit, bool pinned) {
   std::string line = "  " + NameOf(commit.id);
   if (!commit.problem.empty()) return line + "  not usable: " + commit.problem + "\n";
   return line + "  " + HumanBytes(commit.record.bytes) + " in " +
-         std::to_string(commit.record.nodes) + " shards\n";
+         std::to_string(commit.record.nodes) + " shards" + (pinned ? ", pinned" : "") + "\n";
 }
 
-int List(checkpoint::Store& store, const std::vector<std::string>& runs, bool json) {
+int List(const At& at) {
+  const bool json = at.command.common.json;
   Json all = Json::array();
   std::string text;
-  for (const std::string& run : runs) {
-    const auto summary = Summarize(store, run);
+  for (const std::string& run : at.runs) {
+    const auto summary = Summarize(at.store, run);
     if (!summary.ok()) return Fail(summary.status(), json);
+    const auto pins = checkpoint::ListPins(at.store, run);
+    if (!pins.ok()) return Fail(pins.status(), json);
     Json commits = Json::array();
     text += run + "  generation " + std::to_string(summary->generation) + "\n";
     for (const checkpoint::CommitSummary& commit : summary->commits) {
-      commits.push_back(ToJsonValue(commit));
-      text += Line(commit);
+      const bool pinned = std::any_of(pins->begin(), pins->end(), [&](const auto& pin) {
+        return pin.commit == commit.id && pin.Holds(ckpt::NowMs());
+      });
+      commits.push_back(ToJsonValue(commit, pinned));
+      text += Line(commit, pinned);
     }
     all.push_back({{"run", run},
                    {"generation", summary->generation},
@@ -67,74 +157,104 @@ int List(checkpoint::Store& store, const std::vector<std::string>& runs, bool js
   return kExitOk;
 }
 
-// The newest commit of each run that has one.
-Result<std::vector<std::pair<std::string, checkpoint::CommitId>>> Newest(
-    checkpoint::Store& store, const std::vector<std::string>& runs) {
-  std::vector<std::pair<std::string, checkpoint::CommitId>> newest;
-  for (const std::string& run : runs) {
-    const auto summary = Summarize(store, run);
-    if (!summary.ok()) return summary.status();
-    if (!summary->commits.empty()) newest.emplace_back(run, summary->commits.front().id);
-  }
-  return newest;
+std::string TensorLine(const checkpoint::ManifestTensor& tensor) {
+  std::vector<std::string> shape;
+  for (const std::uint64_t size : tensor.shape()) shape.push_back(std::to_string(size));
+  return "  " + std::string(tensor.name()) + "  " + std::string(tensor.dtype()) + "[" +
+         Join(shape, ",") + "]\n";
 }
 
-std::string Lines(const checkpoint::Manifest& manifest) {
+std::string Lines(const checkpoint::Manifest& manifest, const std::vector<std::size_t>& tensors) {
   std::string text;
+  for (const std::string_view key :
+       {checkpoint::kMemberTopology, checkpoint::kMemberHostState, checkpoint::kMemberMetadata}) {
+    const std::string_view value = manifest.Member(key);
+    if (!value.empty()) text += "  " + std::string(key) + ": " + std::string(value) + "\n";
+  }
   for (std::size_t i = 0; i < manifest.files(); ++i) {
     const checkpoint::ManifestFile file = manifest.file(i);
     text += "  " + std::string(file.name) + "  " + HumanBytes(file.size) + "\n";
   }
-  for (std::size_t i = 0; i < manifest.tensors(); ++i) {
-    const checkpoint::ManifestTensor tensor = manifest.tensor(i);
-    std::vector<std::string> shape;
-    for (const std::uint64_t size : tensor.shape()) shape.push_back(std::to_string(size));
-    text += "  " + std::string(tensor.name()) + "  " + std::string(tensor.dtype()) + "[" +
-            Join(shape, ",") + "]\n";
-  }
+  for (const std::size_t i : tensors) text += TensorLine(manifest.tensor(i));
   return text;
 }
 
-int ShowNewest(checkpoint::Store& store, const std::vector<std::string>& runs, bool json) {
-  const auto newest = Newest(store, runs);
-  if (!newest.ok()) return Fail(newest.status(), json);
+int Show(const At& at) {
+  const bool json = at.command.common.json;
+  const auto meant = Meant(at);
+  if (!meant.ok()) return Fail(meant.status(), json);
   std::string text;
-  for (const auto& [run, commit] : *newest) {
-    const auto manifest = checkpoint::Show(store, run, commit);
+  for (const auto& [run, commit] : *meant) {
+    const auto manifest = checkpoint::Show(at.store, run, commit);
     if (!manifest.ok()) return Fail(manifest.status(), json);
-    text += json ? (text.empty() ? "[\n  " : ",\n  ") : run + " " + NameOf(commit) + "\n";
+    const auto wanted = WholeTensors(*manifest, at.command.tensors);
+    if (!wanted.ok()) return Fail(wanted.status(), json);
+    std::vector<std::size_t> tensors;
+    for (const auto& tensor : *wanted) tensors.push_back(*manifest->Find(tensor.name));
+    text += json ? (text.empty() ? "[\n  " : ",\n  ") : NameOf(run, commit) + "\n";
     if (json) {
-      WriteManifestJson(*manifest, NameOf(commit), "  ",
+      WriteManifestJson(*manifest, NameOf(commit), "  ", tensors,
                         [&](std::string_view part) { text += part; });
     } else {
-      text += Lines(*manifest);
+      text += Lines(*manifest, tensors);
     }
   }
   Print(json ? (text.empty() ? "[]\n" : text + "\n]\n") : text);
   return kExitOk;
 }
 
-int VerifyNewest(checkpoint::Store& store, const std::vector<std::string>& runs, bool json) {
-  const auto newest = Newest(store, runs);
-  if (!newest.ok()) return Fail(newest.status(), json);
+Json DamageJson(const checkpoint::Damage& one) {
+  return {{"path", one.path},   {"mib", one.mib}, {"what", one.what},
+          {"begin", one.begin}, {"end", one.end}, {"tensors", one.tensors}};
+}
+
+std::string DamageLine(const checkpoint::Damage& one) {
+  return "  " + one.path + " at MiB " + std::to_string(one.mib) + " (bytes " +
+         std::to_string(one.begin) + " to " + std::to_string(one.end) + "): " + one.what +
+         (one.tensors.empty() ? "" : "; of tensor " + Join(one.tensors, ", ")) + "\n";
+}
+
+int Verify(const At& at) {
+  const bool json = at.command.common.json;
+  const auto meant = Meant(at);
+  if (!meant.ok()) return Fail(meant.status(), json);
   Json all = Json::array();
   std::string text;
   bool whole = true;
-  for (const auto& [run, commit] : *newest) {
-    const checkpoint::Verification found = checkpoint::Verify(store, run, commit);
+  for (const auto& [run, commit] : *meant) {
+    const ckpt::Lease lease(at.store, run, commit);
+    ckpt::Progress progress(at.command, "verify " + NameOf(run, commit));
+    const checkpoint::Verification found = checkpoint::Verify(
+        at.store, run, commit,
+        {.quick = at.command.quick,
+         .patterns = at.command.tensors,
+         .progress = [&](std::uint64_t bytes, std::uint64_t of) { progress.Tell(bytes, of); }});
     Json damage = Json::array();
-    text += run + " " + NameOf(commit) + ": " + HumanBytes(found.bytes) + " read, " +
+    text += run + " " + NameOf(commit) + ": " + HumanBytes(found.bytes) +
+            (at.command.quick ? " looked at, " : " read, ") +
             (found.damage.empty() ? "whole" : "DAMAGED") + "\n";
     for (const checkpoint::Damage& one : found.damage) {
       whole = false;
-      damage.push_back({{"path", one.path}, {"mib", one.mib}, {"what", one.what}});
-      text += "  " + one.path + " at MiB " + std::to_string(one.mib) + ": " + one.what + "\n";
+      damage.push_back(DamageJson(one));
+      text += DamageLine(one);
     }
     all.push_back(
         {{"run", run}, {"commit", NameOf(commit)}, {"bytes", found.bytes}, {"damage", damage}});
   }
   Print(json ? Dump(all) : text);
   return whole ? kExitOk : kExitFailed;
+}
+
+int Act(const At& at) {
+  const std::string& action = at.command.action;
+  if (action == "show") return Show(at);
+  if (action == "verify") return Verify(at);
+  if (action == "gc") return ckpt::Gc(at);
+  if (action == "export") return ckpt::Export(at);
+  if (action == "pin") return ckpt::Pin(at);
+  if (action == "unpin") return ckpt::Unpin(at);
+  if (action == "adopt") return ckpt::Adopt(at);
+  return List(at);
 }
 
 }  // namespace
@@ -154,9 +274,7 @@ int CarryOutCkpt(const CkptCommand& command) {
     }
     runs = std::vector<std::string>{command.run};
   }
-  if (command.action == "show") return ShowNewest(**store, *runs, json);
-  if (command.action == "verify") return VerifyNewest(**store, *runs, json);
-  return List(**store, *runs, json);
+  return Act({.store = **store, .command = command, .runs = *std::move(runs)});
 }
 
 }  // namespace muster

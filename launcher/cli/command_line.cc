@@ -110,8 +110,8 @@ class CommandLine {
 
  private:
   void AddStoresAndParts() {
-    Add<CkptCommand>("ckpt", "Look at the checkpoints in a store: ls, show, verify",
-                     "muster ckpt verify /nfs/checkpoints", &CommandLine::Ckpt);
+    Add<CkptCommand>("ckpt", "Look after the checkpoints in a store", kCkptExamples,
+                     &CommandLine::Ckpt);
     Add<DoctorCommand>("doctor", "Check a store: its mount, speed and promises (configs/nfs.md)",
                        "muster doctor --store /mnt/ckpt --peer      on another node: --answer\n"
                        "  muster doctor --store 'nfs://10.0.0.5/export?nconnect=8'",
@@ -157,6 +157,9 @@ class CommandLine {
     constexpr bool kTakesProgram = std::is_same_v<C, RunCommand> || std::is_same_v<C, ExecCommand>;
     if (has_dashes_ && !kTakesProgram) {
       return "only `muster run` and `muster exec` take a program after --";
+    }
+    if constexpr (std::is_same_v<C, CkptCommand>) {
+      if (std::string mistake = CheckCkpt(command); !mistake.empty()) return mistake;
     }
     if constexpr (std::is_same_v<C, ExecCommand>) {
       if (program_.empty() || program_[0].empty()) {
@@ -299,15 +302,7 @@ class CommandLine {
   void Down(CLI::App& app, DownCommand& down) {
     app.add_option("--name", down.name, "The cluster's name (the newest)")->check(CheckName);
   }
-  void Ckpt(CLI::App& app, CkptCommand& ckpt) {
-    app.add_option("ACTION", ckpt.action,
-                   "ls: runs and commits; show: what the newest commit of "
-                   "each run holds; verify: read it all, check every CRC")
-        ->required()
-        ->check(CLI::IsMember({"ls", "show", "verify"}));
-    app.add_option("STORE", ckpt.store, "The store: a folder, or nfs://HOST/EXPORT")->required();
-    app.add_option("RUN", ckpt.run, "Only this run (show JOB names a job's run id)");
-  }
+  void Ckpt(CLI::App& app, CkptCommand& ckpt) { AddCkptOptions(app, ckpt); }
   void Doctor(CLI::App& app, DoctorCommand& doctor) {
     app.add_option("--store", doctor.store, "A folder, or nfs://HOST[:PORT]/EXPORT[?nconnect=N...]")
         ->required()

@@ -9,17 +9,13 @@
 #include <variant>
 #include <vector>
 
+#include "launcher/cli/ckpt_options.h"
+#include "launcher/cli/common_options.h"
 #include "launcher/cli/job_file.h"
 #include "launcher/cli/shape.h"
 #include "launcher/cli/show_options.h"
 
 namespace muster {
-
-// Every verb that talks to a cluster.
-struct Common {
-  std::string cluster;  // A state folder or a cluster's name; empty: look for one.
-  bool json = false;
-};
 
 // What a node's every slot is, for a run that makes the nodes itself.
 enum class SlotFill : std::uint8_t { kNone, kCpus, kGpus, kGpusOrCpus };
@@ -128,12 +124,6 @@ struct UpCommand {
 struct DownCommand {
   Common common;
   std::string name;  // Empty: the newest, when it is the only one.
-};
-// Looks at checkpoints, without a cluster.
-struct CkptCommand {
-  Common common;       // `cluster` is not used.
-  std::string action;  // "ls", "show" or "verify".
-  std::string store, run;
 };
 // Looks at a store before a job needs it.
 struct DoctorCommand {
