@@ -33,6 +33,7 @@ struct GpuRank {
   RankLink* link = nullptr;
   std::uint32_t attempt = 0;
   AbortFlag* failed = nullptr;  // Of a rank that is a thread beside this one.
+  Recorder* recorder = nullptr;
 };
 
 // Counted without a context on any: one on GPU 0 for each rank would cost its memory.
@@ -108,23 +109,15 @@ Status TrainRank(const ByteGptOptions& options, const std::string& text, const G
     if (!file.ok()) return std::move(file).status();
     console.WriteStepLog(*std::move(file), rank.attempt);
   }
-  std::unique_ptr<FlightRecorder> recorder;
-  if (rank.link != nullptr) {
-    recorder = std::make_unique<FlightRecorder>(
-        rank.memory, static_cast<std::uint32_t>(rank.place.local_rank),
-        RecorderFacts{.rank = rank.rank, .world_size = rank.ranks, .attempt = rank.attempt}, group,
-        RealClock());
-  }
-  auto trainer = GpuTrainer::Start(
-      *train, {.device = device,
-               .model = **model,
-               .group = group,
-               .memory = rank.memory,
-               .sink = rank.sink,
-               .host = console,
-               .clock = RealClock(),
-               .place = rank.place,
-               .recorder = recorder == nullptr ? nullptr : &recorder->recorder()});
+  auto trainer = GpuTrainer::Start(*train, {.device = device,
+                                            .model = **model,
+                                            .group = group,
+                                            .memory = rank.memory,
+                                            .sink = rank.sink,
+                                            .host = console,
+                                            .clock = RealClock(),
+                                            .place = rank.place,
+                                            .recorder = rank.recorder});
   if (!trainer.ok()) return std::move(trainer).status();
   RETURN_IF_ERROR((*trainer)->Run());
   if (rank.rank == 0) {
@@ -139,10 +132,26 @@ Status TrainRank(const ByteGptOptions& options, const std::string& text, const G
   return group == nullptr ? Status() : group->barrier();  // Nobody leaves before rank 0.
 }
 
+// With a flight recorder where there is a job daemon to keep it.
+Status TrainRecorded(const ByteGptOptions& options, const std::string& text, const GpuRank& rank,
+                     GpuDevice& device, ProcessGroup* group) {
+  if (rank.link == nullptr) return TrainRank(options, text, rank, device, group);
+  auto recorder = std::make_unique<FlightRecorder>(
+      rank.memory, static_cast<std::uint32_t>(rank.place.local_rank),
+      RecorderFacts{.rank = rank.rank, .world_size = rank.ranks, .attempt = rank.attempt}, group,
+      RealClock());
+  GpuRank recorded = rank;
+  recorded.recorder = &recorder->recorder();
+  Status status = TrainRank(options, text, recorded, device, group);
+  // It stays: what is in flight may still tell it.
+  if (!status.ok()) static_cast<void>(recorder.release());
+  return status;
+}
+
 Status RunRank(const ByteGptOptions& options, const std::string& text, const GpuRank& rank) {
   auto device = OpenDevice(rank.place.local_rank);
   if (!device.ok()) return std::move(device).status().While("--device cuda");
-  if (rank.ranks == 1) return TrainRank(options, text, rank, **device, nullptr);
+  if (rank.ranks == 1) return TrainRecorded(options, text, rank, **device, nullptr);
   auto session = NcclSession::Start({}, rank.store,
                                     {.device = (*device)->number(),
                                      .after_stream = (*device)->compute(),
@@ -153,7 +162,7 @@ Status RunRank(const ByteGptOptions& options, const std::string& text, const Gpu
   const std::string name = "byte_gpt." + std::to_string(rank.attempt);
   auto group = (*session)->World(name, rank.rank, rank.ranks);
   if (!group.ok()) return std::move(group).status();
-  Status status = TrainRank(options, text, rank, **device, group->get());
+  Status status = TrainRecorded(options, text, rank, **device, group->get());
   if (!status.ok()) (*group)->abort(status);
   group->reset();  // Before the stream that it follows.
   return status;

@@ -91,9 +91,9 @@ Status TrainMpi(const ByteGptOptions& options, const RankInfo& info, const std::
          .attempt = info.attempt,
          .recorder = session->recorder == nullptr ? nullptr : &session->recorder->recorder()});
   }
-  session->recorder.reset();
   if (session->link != nullptr) session->link->Bye(status.ok() ? 0 : 1);
-  // On a failure it is left as it is: MPI's clean-up would wait for ranks that wait for us.
+  // On a failure it is left as it is: MPI's clean-up would wait for ranks that wait for us, and
+  // what is in flight may still tell the recorder.
   if (!status.ok()) static_cast<void>(session.release());
   return status;
 }
