@@ -7,8 +7,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CLIENT = "runtime/client"
-SOURCES = ["channel_posix.c", "client_posix.c", "codec.c", "environment_posix.c", "reporter.c",
-           "stop_plan.c"]
+SOURCES = ["ask_posix.c", "channel_posix.c", "checkpoint_codec.c", "client_posix.c", "codec.c",
+           "environment_posix.c", "load_posix.c", "reporter.c", "save_posix.c", "saves.c", "share.c",
+           "stage_posix.c", "stop_plan.c"]
 
 
 class BuildLibrary(build_ext):

@@ -54,6 +54,9 @@ Result<CoordinatorConfig> ConfigOf(const CoordinatorCommand& command) {
     if (!node.address.empty()) registered.addresses = {node.address};
     config.nodes.push_back(std::move(registered));
   }
+  for (const ShareEntry& share : file->shares) {
+    config.shares.push_back({.path = share.path, .bytes_per_s = share.bytes_per_s});
+  }
   config.allow_root = command.allow_root;
   config.keeper_fd = command.keeper_fd;
   return config;

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <span>
@@ -28,6 +29,15 @@ namespace {
 
 constexpr int kFailedToStart = 125;
 constexpr int kDaemonNice = -10;  // Taken where we may, which root may.
+
+// What is not root's may go back to nice 0 after it made itself nicer: a mover does.
+void LetNiceComeBack() {
+  constexpr rlim_t kToZero = 20;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NICE, &limit) != 0 || limit.rlim_cur >= kToZero) return;
+  limit = {.rlim_cur = kToZero, .rlim_max = std::max(limit.rlim_max, kToZero)};
+  setrlimit(RLIMIT_NICE, &limit);
+}
 
 std::string RecordFile(const JobdHost& host, const DaemonId& id) {
   return host.paths.Daemon(host.node, id) + "/record";
@@ -99,6 +109,7 @@ class ChildPlan {
     syscall(SYS_close_range, 3U, ~0U, 0U);
     // Its word that it lives must go out while the ranks use every core (D13).
     setpriority(PRIO_PROCESS, 0, kDaemonNice);
+    LetNiceComeBack();
     if (geteuid() == 0 && !TakeIds()) _exit(kFailedToStart);
     if (setsid() < 0) _exit(kFailedToStart);
     umask(077);

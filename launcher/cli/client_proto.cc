@@ -94,6 +94,10 @@ v1::SubmitRequest ToProto(const JobRequest& request) {
   spec->mutable_checkpoint()->set_deadline_ms(request.checkpoint.deadline_ms);
   spec->mutable_checkpoint()->set_bytes_per_s(request.checkpoint.bytes_per_s);
   spec->mutable_checkpoint()->set_local(request.checkpoint.local);
+  spec->mutable_checkpoint()->set_keep_also(request.checkpoint.keep_also);
+  for (const std::string& entry : request.checkpoint.metadata) {
+    spec->mutable_checkpoint()->add_metadata(entry);
+  }
   spec->set_grace_ms(request.grace_ms);
   spec->set_time_limit_s(request.time_limit_s);
   spec->set_attached(request.attached);

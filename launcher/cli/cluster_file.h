@@ -19,11 +19,19 @@ struct NodeEntry {
   bool operator==(const NodeEntry&) const = default;
 };
 
+// What all jobs together may write to a share.
+struct ShareEntry {
+  std::string path;
+  std::uint64_t bytes_per_s = 0;
+  bool operator==(const ShareEntry&) const = default;
+};
+
 struct ClusterFile {
   std::string name = "muster";
   std::string listen = "0.0.0.0:7077";  // Port 0: the kernel chooses.
   std::string state_dir;                // Empty: as ARCHITECTURE.md says of State.
   std::vector<NodeEntry> nodes;
+  std::vector<ShareEntry> shares;
   bool operator==(const ClusterFile&) const = default;
 };
 

@@ -1,5 +1,6 @@
 
 #include "launcher/cli/cluster_file.h"
+#include "launcher/cli/option_checks.h"
 #include "launcher/cli/section_yaml.h"
 #include "runtime/base/text.h"
 
@@ -34,6 +35,32 @@ void ReadNode(const YAML::Node& item, const std::string& path, ClusterFile& clus
   for (const char* key : {"gpus", "gpu_model", "rails"}) section.NotYet(key);
   section.Done();
   cluster.nodes.push_back(std::move(node));
+}
+
+void ReadShare(const YAML::Node& item, const std::string& path, ClusterFile& cluster,
+               Mistakes& mistakes) {
+  if (!item.IsMap()) {
+    mistakes.push_back({item.Mark().line + 1, item.Mark().column + 1,
+                        "'" + path +
+                            "' must be a map such as {path: /nfs, limit_mb_per_s: 500}, "
+                            "found " +
+                            Describe(item)});
+    return;
+  }
+  Section section(item, path, mistakes);
+  ShareEntry share;
+  section.Text("path", share.path);
+  const std::string wrong = section.Has("path") ? CheckStore(share.path) : "is missing";
+  if (!wrong.empty()) section.Wrong("path", wrong);
+  for (const ShareEntry& other : cluster.shares) {
+    if (other.path == share.path) section.Wrong("path", "'" + share.path + "' has a limit already");
+  }
+  std::uint32_t mb_per_s = 0;
+  section.Count("limit_mb_per_s", mb_per_s, {.least = 1});
+  if (!section.Has("limit_mb_per_s")) section.Wrong("limit_mb_per_s", "is missing");
+  share.bytes_per_s = std::uint64_t{mb_per_s} * 1'000'000;
+  section.Done();
+  cluster.shares.push_back(std::move(share));
 }
 
 }  // namespace
@@ -72,6 +99,10 @@ Result<ClusterFile> ParseClusterFile(const std::string& file, const std::string&
     ReadNode(item, "nodes[" + std::to_string(index++) + "]", cluster, mistakes);
   }
   if (index == 0) top.Wrong("nodes", "must list at least one node, such as {name: n0, slots: 8}");
+  index = 0;
+  for (const auto& item : top.List("shares")) {
+    ReadShare(item, "shares[" + std::to_string(index++) + "]", cluster, mistakes);
+  }
   top.Done();
   if (!mistakes.empty()) return MistakesStatus(file, mistakes);
   return cluster;

@@ -25,10 +25,26 @@ void ReadRestart(Section& top, JobFile& job, Mistakes& mistakes) {
   restart.Done();
 }
 
+// A number, or a map of rules.
+void ReadKeep(Section& checkpoint, CheckpointPolicy& policy, Mistakes& mistakes) {
+  if (!checkpoint.HasMap("keep")) return checkpoint.Count("keep", policy.keep, {.least = 1});
+  Section keep(checkpoint.Map("keep"), "checkpoint.keep", mistakes);
+  std::string rules;
+  for (const char* key : {"last", "every", "best", "metric", "better"}) {
+    std::string value;
+    keep.Text(key, value);
+    if (value.empty()) continue;
+    rules += (rules.empty() ? "" : ",") + std::string(key) + "=" + value;
+  }
+  keep.Done();
+  const std::string wrong = SetKeep(rules, policy);
+  if (!wrong.empty()) checkpoint.Wrong("keep", "holds a mistake: " + wrong);
+}
+
 void ReadCheckpoint(Section& top, JobFile& job, Mistakes& mistakes) {
   Section checkpoint(top.Map("checkpoint"), "checkpoint", mistakes);
   checkpoint.Text("store", job.checkpoint.store);
-  checkpoint.Count("keep", job.checkpoint.keep, {.least = 1});
+  ReadKeep(checkpoint, job.checkpoint, mistakes);
   checkpoint.Flag("required", job.checkpoint.required);
   checkpoint.DurationMs("deadline", job.checkpoint.deadline_ms);
   std::uint32_t mb_per_s = 0;
@@ -42,6 +58,11 @@ void ReadCheckpoint(Section& top, JobFile& job, Mistakes& mistakes) {
   const std::string& local = job.checkpoint.local;
   const std::string wrong_local = local.empty() ? "" : CheckLocalStore(local);
   if (!wrong_local.empty()) checkpoint.Wrong("local", wrong_local);
+  checkpoint.Environment("metadata", job.checkpoint.metadata);
+  for (const std::string& entry : job.checkpoint.metadata) {
+    const std::string wrong_entry = CheckMetadata(entry);
+    if (!wrong_entry.empty()) checkpoint.Wrong("metadata", wrong_entry);
+  }
   if (!local.empty() && store.empty()) {
     checkpoint.Wrong("local", "is where checkpoints wait for `store`, which is missing");
   }

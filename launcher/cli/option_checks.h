@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "runtime/base/orders.h"
+
 namespace muster {
 
 // A folder's absolute path, or nfs://HOST/EXPORT.
@@ -11,6 +13,13 @@ std::string CheckStore(const std::string& store);
 
 // A folder's absolute path on every node.
 std::string CheckLocalStore(const std::string& folder);
+
+// Rules as runtime/checkpoint/keep_rules.h has them; or sets a policy to them.
+std::string CheckKeep(const std::string& rules);
+std::string SetKeep(const std::string& rules, CheckpointPolicy& policy);
+
+// NAME=VALUE that a checkpoint carries beside what muster says of it.
+std::string CheckMetadata(const std::string& entry);
 
 std::string CheckPorts(const std::string& text);
 std::string CheckSignal(const std::string& text);

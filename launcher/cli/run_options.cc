@@ -136,6 +136,19 @@ void AddRunOptions(CLI::App& app, RunCommand& run) {
       ->type_name("FOLDER")
       ->check(CheckLocalStore)
       ->needs("--checkpoint-store");
+  app.add_option_function<std::string>(
+         "--checkpoint-keep",
+         [&run](const std::string& rules) { SetKeep(rules, run.job.checkpoint); },
+         "Which checkpoints stay, such as last=3,every=6h,best=2,metric=loss_ema (last=3)")
+      ->type_name("RULES")
+      ->check(CheckKeep)
+      ->needs("--checkpoint-store");
+  app.add_option("--checkpoint-metadata", run.job.checkpoint.metadata,
+                 "NAME=VALUE that `muster ckpt show` tells of each checkpoint; may be repeated")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false)
+      ->check(CheckMetadata)
+      ->needs("--checkpoint-store");
   app.add_flag("!--checkpoint-optional", run.job.checkpoint.required,
                "Go on without checkpoints when the store fails");
   AddDuration(app, "--grace", run.job.grace_ms, "Between asking ranks to stop and killing (30s)");

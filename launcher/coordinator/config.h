@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "launcher/coordinator/facts.h"
+#include "launcher/coordinator/share_limits.h"
 
 namespace muster {
 
@@ -16,6 +17,8 @@ struct CoordinatorConfig {
   // With incarnation 0.  Empty fields are what the agent says.  An empty list: every node with a
   // certificate of this cluster may join.
   std::vector<NodeRegistered> nodes;
+
+  std::vector<ShareLimit> shares;
 
   bool allow_root = false;                              // Jobs of uid 0.
   Duration lease = std::chrono::milliseconds(2500);     // Silent for longer, a node is lost.

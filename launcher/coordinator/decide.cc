@@ -201,7 +201,8 @@ TimePoint NextDeadline(const State& state, const Limits& limits) {
   return next;
 }
 
-StartAttempt MakeStartOrder(const Job& job, std::size_t host_index, const Limits& limits) {
+StartAttempt MakeStartOrder(const State& state, const Job& job, std::size_t host_index,
+                            const Limits& limits) {
   StartAttempt order{.job = job.id,
                      .attempt = job.attempt->number,
                      .run_id = job.run_id,
@@ -217,7 +218,14 @@ StartAttempt MakeStartOrder(const Job& job, std::size_t host_index, const Limits
                      .launch = job.spec.launch};
   // What the caller gave is gone.
   if (order.attempt > 0) order.launch.stdin_rank0 = order.launch.pty = false;
-  for (const Member& member : job.attempt->members) order.hosts.push_back(member.host);
+  Portion portion;
+  for (const Member& member : job.attempt->members) {
+    order.hosts.push_back(member.host);
+    portion.slots += member.host.slots.size();
+  }
+  for (const auto& [name, node] : state.nodes) portion.of += node.slots;
+  order.checkpoint.bytes_per_s =
+      AttemptLimit(limits.shares, order.checkpoint.store, order.checkpoint.bytes_per_s, portion);
   return order;
 }
 

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "launcher/coordinator/facts.h"
+#include "launcher/coordinator/share_limits.h"
 #include "runtime/base/result.h"
 
 namespace muster {
@@ -94,6 +95,7 @@ struct Decision {
 struct Limits {
   Duration fence_margin = std::chrono::milliseconds(500);
   std::uint32_t fence_ms = 2500;
+  std::vector<ShareLimit> shares;
 };
 
 Decision Decide(State& state, const Event& event, TimePoint now, const Limits& limits = {});
@@ -105,6 +107,7 @@ TimePoint NextDeadline(const State& state, const Limits& limits = {});
 std::vector<std::string> Why(const State& state, JobId job);
 
 // The StartAttempt order for one member; also what a re-attached agent is told again.
-StartAttempt MakeStartOrder(const Job& job, std::size_t host_index, const Limits& limits);
+StartAttempt MakeStartOrder(const State& state, const Job& job, std::size_t host_index,
+                            const Limits& limits);
 
 }  // namespace muster

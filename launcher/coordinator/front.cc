@@ -29,7 +29,8 @@ Front::Front(const CoordinatorConfig& config, Journal& journal,
       tell_(std::move(tell)),
       limits_{.fence_margin = config.fence_margin,
               .fence_ms = static_cast<std::uint32_t>(
-                  std::chrono::duration_cast<std::chrono::milliseconds>(config.fence).count())},
+                  std::chrono::duration_cast<std::chrono::milliseconds>(config.fence).count()),
+              .shares = config.shares},
       stalls_(config.lease / kForgivenPerLease),
       leases_(config.lease),
       holds_(config.hold) {}

@@ -162,7 +162,10 @@ JobSpec FromProto(const v1::JobSpec& message) {
                                             ? message.checkpoint().deadline_ms()
                                             : CheckpointPolicy().deadline_ms,
                          .bytes_per_s = message.checkpoint().bytes_per_s(),
-                         .local = message.checkpoint().local()},
+                         .local = message.checkpoint().local(),
+                         .keep_also = message.checkpoint().keep_also(),
+                         .metadata = {message.checkpoint().metadata().begin(),
+                                      message.checkpoint().metadata().end()}},
           .grace_ms = message.grace_ms(),
           .time_limit_s = message.time_limit_s(),
           .attached = message.attached(),

@@ -154,7 +154,7 @@ void Turn::SendWanted(const Job& job, const Member& member) {
   }
   const auto index = static_cast<std::size_t>(&member - attempt.members.data());
   if (member.phase == MemberPhase::kNone) {
-    Order(member.host.node, MakeStartOrder(job, index, limits_));
+    Order(member.host.node, MakeStartOrder(state_, job, index, limits_));
   }
   SendMeetHead(job, member);
 }

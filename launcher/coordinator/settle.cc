@@ -89,7 +89,7 @@ void Turn::TryToPlace(Job& job) {
   Note(AttemptPlaced{job.id, job.next_attempt, std::move(placement.hosts), std::move(boot_ids),
                      now_});
   for (std::size_t i = 0; i < job.attempt->members.size(); ++i) {
-    Order(job.attempt->members[i].host.node, MakeStartOrder(job, i, limits_));
+    Order(job.attempt->members[i].host.node, MakeStartOrder(state_, job, i, limits_));
   }
   for (const auto& [name, node] : state_.nodes) {
     if (node.leftovers.contains(job.id)) Order(name, EndJob{job.id});

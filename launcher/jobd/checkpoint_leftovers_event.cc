@@ -100,9 +100,7 @@ void Checkpoints::On(std::uint32_t from, const checkpoint_words::MoveOn& message
 // A mover that died over it may have left a part of it.
 void Checkpoints::AskMoveOn(std::uint32_t head, const mover::Part& part, int deaths) {
   mover_.Ask(
-      mover::MovePart{.part = part,
-                      .again = true,
-                      .bytes_per_s = order_->checkpoint.bytes_per_s / order_->hosts.size()},
+      mover::MovePart{.part = part, .again = true, .bytes_per_s = LimitOfNode()},
       [this, life = life_, head, part, deaths](const mover::FromMover& answer, const UniqueFd&) {
         MaybeSettled();
         if (life != life_ || !active_) return;
@@ -133,14 +131,16 @@ void Checkpoints::CommitLeftover() {
   const mover::SaveName& name = save.front().part.save;
   std::vector<mover::ShardReport> reports;
   for (const auto& holder : save) reports.push_back(holder.part.report);
-  mover::Commit commit =
-      CommitOf({.generation = name.generation,
-                .step = name.step,
-                .nonce = name.nonce,
-                .nodes = static_cast<std::uint32_t>(save.size())},
-               std::move(reports), save.front().part.host_state, order_->checkpoint.keep);
+  mover::Commit job = CommitOfJob();
+  job.topology = save.front().part.topology;
+  job.metadata = save.front().part.metadata;
+  mover::Commit commit = CommitOf({.generation = name.generation,
+                                   .step = name.step,
+                                   .nonce = name.nonce,
+                                   .nodes = static_cast<std::uint32_t>(save.size())},
+                                  std::move(reports), save.front().part.host_state, job);
   commit.again = true;  // It may stand already: then only its answer was lost.
-  AskCommit(commit, Whose::kLeftover, 0);
+  AskCommit(commit, Whose::kLeftover);
 }
 
 void Checkpoints::LeftoverCommitted(const mover::FromMover& answer) {

@@ -2,6 +2,7 @@
 // the shared store.
 #include <fcntl.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "launcher/jobd/checkpoints_event.h"
@@ -23,15 +24,16 @@ UniqueFd Copy(const UniqueFd& fd) {
 
 }  // namespace
 
-void Checkpoints::Write(std::uint32_t local_rank, const link::Staged& staged) {
-  stagers_[staged.step] = local_rank;
+void Checkpoints::Write(const std::vector<std::uint32_t>& local_ranks, const link::Staged& staged,
+                        const std::string& why_not) {
+  stagers_[staged.step] = local_ranks;
   ShardEnded shard{.step = staged.step,
                    .nonce = generation_->nonce + tries_[staged.step]++,
                    .host_state = staged.host_state,
-                   .error = generation_->error};
-  if (staged.memory.empty()) {
-    shard.error = "node " + order_->hosts[order_->host_index].node +
-                  " skipped it: both of its staging memories are still being written";
+                   .error = generation_->error,
+                   .common = staged.common};
+  if (!why_not.empty()) {
+    shard.error = "node " + order_->hosts[order_->host_index].node + " skipped it: " + why_not;
   }
   const auto block = services_.memory().Find(staged.memory);
   if (shard.error.empty() && !block.ok()) shard.error = block.status().message();
@@ -42,16 +44,32 @@ void Checkpoints::Write(std::uint32_t local_rank, const link::Staged& staged) {
                            .node = order_->host_index,
                            .nodes = static_cast<std::uint32_t>(order_->hosts.size()),
                            .tensors = staged.tensors,
-                           .bytes_per_s = order_->checkpoint.bytes_per_s / order_->hosts.size()};
+                           .bytes_per_s = LimitOfNode()};
   ++finishing_;
   reading_.emplace(staged.memory, life_);
   Start(std::make_shared<Flight>(Flight{.life = life_,
-                                        .local_rank = local_rank,
+                                        .local_ranks = local_ranks,
                                         .memory = staged.memory,
                                         .bytes = UniqueFd(fcntl(block->fd, F_DUPFD_CLOEXEC, 0)),
                                         .write = write,
                                         .shard = shard,
-                                        .keep = order_->checkpoint.keep}));
+                                        .job = CommitOfJob()}));
+}
+
+// 0 is no limit, so the smallest is 1.
+std::uint64_t Checkpoints::LimitOfNode() const {
+  const std::uint64_t of_job = order_->checkpoint.bytes_per_s;
+  return of_job == 0 ? 0 : std::max<std::uint64_t>(of_job / order_->hosts.size(), 1);
+}
+
+mover::Part Checkpoints::PartOf(const Flight& flight, const mover::ShardReport& report) {
+  return {.save = {.generation = flight.write.generation,
+                   .step = flight.write.step,
+                   .nonce = flight.write.nonce},
+          .report = report,
+          .host_state = flight.shard.host_state,
+          .topology = flight.job.topology,
+          .metadata = flight.job.metadata};
 }
 
 void Checkpoints::Start(const FlightPtr& flight) {
@@ -87,11 +105,7 @@ void Checkpoints::AskLocal(const FlightPtr& flight, int deaths) {
 }
 
 void Checkpoints::AskKeep(const FlightPtr& flight, const mover::ShardReport& report, int deaths) {
-  const mover::Write& write = flight->write;
-  const mover::Part part{
-      .save = {.generation = write.generation, .step = write.step, .nonce = write.nonce},
-      .report = report,
-      .host_state = flight->shard.host_state};
+  const mover::Part part = PartOf(*flight, report);
   local_.Ask(mover::KeepPart{part},
              [this, flight, part, deaths](const mover::FromMover& answer, const UniqueFd&) {
                if (MayRetry(answer, deaths)) return AskKeep(flight, part.report, deaths + 1);
@@ -105,7 +119,9 @@ void Checkpoints::Kept(const FlightPtr& flight, const mover::Part& part) {
   const bool over = flight->life != life_ || !active_;
   DoneReading(flight);
   if (!over) {
-    services_.Say(flight->local_rank, link::Saved{.step = flight->write.step, .local = true});
+    for (const std::uint32_t local_rank : flight->local_ranks) {
+      services_.Say(local_rank, link::Saved{.step = flight->write.step, .local = true});
+    }
   }
   AskMove(flight, part, 0);
 }
@@ -168,10 +184,7 @@ void Checkpoints::PartEnded(const FlightPtr& flight, const mover::FromMover& ans
   const auto* written = std::get_if<mover::Written>(&answer);
   if (written != nullptr) {
     flight->shard.report = written->report;
-    written_.push_back(
-        {.save = {.generation = write.generation, .step = write.step, .nonce = write.nonce},
-         .report = written->report,
-         .host_state = flight->shard.host_state});
+    written_.push_back(PartOf(*flight, written->report));
   } else {
     const auto* failed = std::get_if<mover::Failed>(&answer);
     flight->shard.error = "node " + order_->hosts[order_->host_index].node + ": " + TextOf(answer);
@@ -181,8 +194,8 @@ void Checkpoints::PartEnded(const FlightPtr& flight, const mover::FromMover& ans
   }
   const bool over = flight->life != life_ || !active_;
   if (over && write.nodes == 1 && written != nullptr) {
-    AskCommit(CommitOf(write, {written->report}, flight->shard.host_state, flight->keep),
-              Whose::kEarlier, 0);
+    AskCommit(CommitOf(write, {written->report}, flight->shard.host_state, flight->job),
+              Whose::kEarlier);
   }
   --finishing_;
   if (!over) ShardDone(flight->shard);
@@ -208,6 +221,7 @@ void Checkpoints::DoneReading(const FlightPtr& flight) {
     reading_.erase(at);
     break;
   }
+  meetings_.MemoryFree();
   const auto asker = askers_.find(memory);
   if (asker == askers_.end() || reading_.contains(memory)) return;
   services_.Say(asker->second, link::Saved{.step = flight->write.step,

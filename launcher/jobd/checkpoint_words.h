@@ -32,15 +32,21 @@ struct Generation {
   }
 };
 
+inline constexpr char kNotCommon[] =
+    "the ranks do not save the same: a tensor that is no shard has one name, dtype and shape on "
+    "all "
+    "ranks; what only some have is a shard of a tensor (muster.Shard)";
+
 struct ShardEnded {
   std::uint64_t step = 0;
   std::uint64_t nonce = 0;
   mover::ShardReport report;
   std::string host_state, error;
   bool store_failed = false;  // And not only the mover.
+  std::uint64_t common = 0;   // Of link::SaveBegin.
   template <typename A>
   void Fields(A& a) {
-    a(step, nonce, report, host_state, error, store_failed);
+    a(step, nonce, report, host_state, error, store_failed, common);
   }
 };
 

@@ -16,13 +16,24 @@ using checkpoint_words::SaveEnded;
 using checkpoint_words::ShardEnded;
 using mover_verdicts::IsLate;
 using mover_verdicts::MayRetry;
-using mover_verdicts::OfStore;
 using mover_verdicts::TextOf;
 
 }  // namespace
 
 Checkpoints::Checkpoints(event_base* base, LinkServices& services, Callbacks callbacks)
-    : services_(services), callbacks_(std::move(callbacks)), mover_(base), local_(base) {}
+    : services_(services),
+      callbacks_(std::move(callbacks)),
+      meetings_(base, services,
+                {.reads =
+                     [this](const std::string& memory) {
+                       return reading_.contains(memory) || staged_.contains(memory);
+                     },
+                 .staged = [this](const auto& local_ranks, const auto& staged,
+                                  const auto& why_not) { Met(local_ranks, staged, why_not); },
+                 .load = [this](const mover::LoadParts& load) { AskLoadParts(load, 0); }}),
+      mover_(base),
+      local_(base),
+      later_(base) {}
 
 void Checkpoints::Begin(const StartAttempt& order) {
   End();
@@ -35,6 +46,7 @@ void Checkpoints::Begin(const StartAttempt& order) {
   mover_.SetStore(policy.store, order.run_id, patience, policy.local + "/" + local_run);
   local_.SetStore(policy.local, local_run, patience);
   if (policy.store.empty()) return;
+  meetings_.Begin(order);
   if (order.host_index == 0) {
     gathering_.emplace();
     for (std::uint32_t host = 0; host < order.hosts.size(); ++host) gathering_->silent.insert(host);
@@ -47,6 +59,8 @@ void Checkpoints::End() {
   active_ = false;
   generation_.reset();
   waiting_.clear();
+  meetings_.End();
+  staged_.clear();
   parts_.clear();
   stagers_.clear();
   tries_.clear();
@@ -112,87 +126,16 @@ void Checkpoints::Staged(std::uint32_t local_rank, const link::Staged& part) {
     return services_.Say(local_rank,
                          link::Saved{.step = staged.step, .error = "the job has no store"});
   }
-  if (generation_) return Write(local_rank, staged);
-  waiting_.emplace_back([this, local_rank, staged] { Write(local_rank, staged); });
+  const std::string why_not =
+      staged.memory.empty() ? "both of its staging memories are still being written" : "";
+  if (generation_) return Write({local_rank}, staged, why_not);
+  waiting_.emplace_back(
+      [this, local_rank, staged, why_not] { Write({local_rank}, staged, why_not); });
 }
 
 void Checkpoints::ShardDone(const ShardEnded& shard) {
   if (order_->host_index == 0) return On(0, shard);
   Tell(0, shard);
-}
-
-// The head's: every node says once how its part went, then the save is committed or given up.
-void Checkpoints::On(std::uint32_t from, const ShardEnded& message) {
-  if (!active_ || order_->host_index != 0) return;
-  Save& save = saves_[message.step];
-  save.ended[from] = message;
-  if (save.ended.size() < order_->hosts.size()) return;
-  const Save whole = std::move(saves_.extract(message.step).mapped());
-  for (const auto& [host, shard] : whole.ended) {
-    if (shard.error.empty()) continue;
-    EndSave(message.step, shard.error);
-    if (shard.store_failed) StoreFailed(shard.error);
-    return;
-  }
-  Commit(message.step, whole);
-}
-
-mover::Commit Checkpoints::CommitOf(const mover::Write& write,
-                                    std::vector<mover::ShardReport> reports,
-                                    const std::string& host_state, std::uint32_t keep) {
-  return {.generation = write.generation,
-          .step = write.step,
-          .nonce = write.nonce,
-          .nodes = write.nodes,
-          .reports = std::move(reports),
-          .host_state = host_state,
-          .keep = keep};
-}
-
-void Checkpoints::Commit(std::uint64_t step, const Save& save) {
-  const ShardEnded& first = save.ended.begin()->second;
-  std::vector<mover::ShardReport> reports;
-  for (const auto& [host, shard] : save.ended) reports.push_back(shard.report);
-  AskCommit(CommitOf({.generation = generation_->generation,
-                      .step = step,
-                      .nonce = first.nonce,
-                      .nodes = static_cast<std::uint32_t>(order_->hosts.size())},
-                     std::move(reports), first.host_state, order_->checkpoint.keep),
-            Whose::kOurs, 0);
-}
-
-void Checkpoints::AskCommit(const mover::Commit& commit, Whose whose, int deaths) {
-  mover::Commit request = commit;
-  request.again = commit.again || deaths > 0;
-  if (deaths == 0) ++finishing_;
-  const auto heard = [this, life = life_, commit, whose, deaths](const mover::FromMover& answer,
-                                                                 const UniqueFd&) {
-    // Committed is committed, also when the attempt is over by now.
-    if (std::holds_alternative<mover::Committed>(answer)) {
-      services_.SetCommitted(commit.step);
-      std::erase_if(written_, [&](const mover::Part& part) {
-        return part.save.generation == commit.generation && part.save.step == commit.step;
-      });
-    }
-    if (MayRetry(answer, deaths)) return AskCommit(commit, whose, deaths + 1);
-    --finishing_;
-    const bool over = life != life_ || !active_;
-    if (!over && whose == Whose::kOurs) Committed(commit.step, answer);
-    if (!over && whose == Whose::kLeftover) LeftoverCommitted(answer);
-    MaybeGather();
-    MaybeSettled();
-  };
-  mover_.Ask(request, heard);
-}
-
-void Checkpoints::Committed(std::uint64_t step, const mover::FromMover& answer) {
-  if (std::holds_alternative<mover::Committed>(answer)) return EndSave(step, "");
-  EndSave(step, TextOf(answer));
-  const auto* failed = std::get_if<mover::Failed>(&answer);
-  if (failed != nullptr && failed->code == Code::kAborted) {
-    return callbacks_.failed({.kind = CauseKind::kSuperseded, .text = failed->text});
-  }
-  if (failed == nullptr || OfStore(*failed)) StoreFailed(TextOf(answer));
 }
 
 void Checkpoints::EndSave(std::uint64_t step, const std::string& error) {
@@ -212,11 +155,13 @@ void Checkpoints::On(std::uint32_t, const SaveEnded& message) {
   DropLocal(drop);
   const auto stager = stagers_.find(message.step);
   if (stager == stagers_.end()) return;
-  const std::uint32_t local_rank = stager->second;
+  const std::vector<std::uint32_t> local_ranks = std::move(stager->second);
   stagers_.erase(stager);
-  services_.Say(local_rank, link::Saved{.step = message.step,
-                                        .error = message.error,
-                                        .optional = !order_->checkpoint.required});
+  for (const std::uint32_t local_rank : local_ranks) {
+    services_.Say(local_rank, link::Saved{.step = message.step,
+                                          .error = message.error,
+                                          .optional = !order_->checkpoint.required});
+  }
 }
 
 void Checkpoints::StoreFailed(const std::string& text) {
@@ -249,7 +194,7 @@ void Checkpoints::Settle() {
 }
 
 void Checkpoints::MaybeSettled() {
-  if (!settling_ || finishing_ > 0 || Busy()) return;
+  if (!settling_ || finishing_ > 0 || Busy() || !EndLeftovers()) return;
   if (order_ && !order_->checkpoint.local.empty() && !std::exchange(local_dropped_, true)) {
     // The job is over: what could not be moved is of no use to anyone.
     local_.Ask(mover::DropParts{.all = true},

@@ -21,8 +21,11 @@
 #include <vector>
 
 #include "launcher/jobd/checkpoint_words.h"
+#include "launcher/jobd/commit_tries.h"
+#include "launcher/jobd/later_event.h"
 #include "launcher/jobd/leftover_table.h"
 #include "launcher/jobd/link_services_event.h"
+#include "launcher/jobd/meeting_place_event.h"
 #include "launcher/jobd/mover_process_event.h"
 #include "runtime/base/statuses.h"
 
@@ -51,6 +54,9 @@ class Checkpoints {
   void Load(std::uint32_t local_rank);
   void Open(std::uint32_t local_rank);
   void Read(std::uint32_t local_rank, const link::ReadBlocks& read);
+  // What ranks say that save and load together (rank_meetings.h).
+  void Meet(std::uint32_t local_rank, const link::ToJobd& message);
+  void RankGone(std::uint32_t local_rank);
   void Hear(std::uint32_t from, const std::string& body);
 
   // Calls `settled` once nothing is being written any more.
@@ -74,17 +80,16 @@ class Checkpoints {
   // This node's part of a save on its way, also beyond the end of its attempt.
   struct Flight {
     std::uint64_t life = 0;
-    std::uint32_t local_rank = 0;
+    std::vector<std::uint32_t> local_ranks;  // That are to be told.
     std::string memory;
     UniqueFd bytes;  // That memory.
     mover::Write write;
     checkpoint_words::ShardEnded shard;
-    std::uint32_t keep = 0;
+    mover::Commit job;  // What is the same for every save of its attempt.
     bool reads = true;  // The memory.
   };
   using FlightPtr = std::shared_ptr<Flight>;
-  // A commit of this attempt; of an earlier one's save that has just been written; of a leftover.
-  enum class Whose { kOurs, kEarlier, kLeftover };
+  using CommittingPtr = std::shared_ptr<Committing>;
   // What the head of a new attempt does before it claims the run.
   struct Gathering {
     std::set<std::uint32_t> silent;  // Hosts that have not told all yet.
@@ -111,7 +116,14 @@ class Checkpoints {
   void DropLocal(const std::vector<mover::SaveName>& saves);
   // `deaths`: how many movers have died over this very request.
   void Claim(int deaths = 0);
-  void Write(std::uint32_t local_rank, const link::Staged& staged);
+  // `why_not`: this node has no part of it.
+  void Write(const std::vector<std::uint32_t>& local_ranks, const link::Staged& staged,
+             const std::string& why_not);
+  void Met(const std::vector<std::uint32_t>& local_ranks, const link::Staged& staged,
+           const std::string& why_not);
+  void AskLoadParts(const mover::LoadParts& load, int deaths);
+  std::uint64_t LimitOfNode() const;
+  static mover::Part PartOf(const Flight& flight, const mover::ShardReport& report);
   void Start(const FlightPtr& flight);
   void AskLocal(const FlightPtr& flight, int deaths);
   void AskKeep(const FlightPtr& flight, const mover::ShardReport& report, int deaths);
@@ -125,9 +137,18 @@ class Checkpoints {
   void ShardDone(const checkpoint_words::ShardEnded& shard);
   void Commit(std::uint64_t step, const Save& save);
   static mover::Commit CommitOf(const mover::Write& write, std::vector<mover::ShardReport> reports,
-                                const std::string& host_state, std::uint32_t keep);
-  void AskCommit(const mover::Commit& commit, Whose whose, int deaths);
+                                const std::string& host_state, const mover::Commit& job);
+  mover::Commit CommitOfJob() const;
+  void AskCommit(const mover::Commit& commit, Whose whose);
+  void SendCommit(const CommittingPtr& commit, int deaths = 0);
+  bool TryLater(const CommittingPtr& commit, const mover::FromMover& answer);
+  void CommitEnded(const Committing& commit, const mover::FromMover& answer);
+  bool EndLeftovers();
+  void LookForParts(const mover::Part& first);
+  void CommitParts(const std::vector<mover::Part>& parts);
+  void TellLeft(const mover::Part& part, std::size_t there, const std::string& why);
   void LeftoverCommitted(const mover::FromMover& answer);
+  void EndOlderThan(std::uint64_t step);
   void Committed(std::uint64_t step, const mover::FromMover& answer);
   void EndSave(std::uint64_t step, const std::string& error);
   void AskLoad(std::uint32_t local_rank, int deaths = 0);
@@ -144,6 +165,7 @@ class Checkpoints {
 
   LinkServices& services_;
   const Callbacks callbacks_;
+  MeetingPlace meetings_;
   MoverProcess mover_;  // Of the shared store.
   MoverProcess local_;
   std::optional<StartAttempt> order_;
@@ -158,17 +180,20 @@ class Checkpoints {
   std::deque<FlightPtr> behind_;  // Those that wait until fewer are.
   std::uint64_t life_ = 0;        // Grows with each attempt: answers of an older one are late.
   std::optional<checkpoint_words::Generation> generation_;
-  std::vector<std::function<void()>> waiting_;      // For the generation.
-  std::map<std::uint32_t, link::Staged> parts_;     // By local rank, until the last part.
-  std::map<std::uint64_t, std::uint32_t> stagers_;  // Step -> who is to be told.
-  std::map<std::uint64_t, std::uint64_t> tries_;    // Step -> how often saved.
+  std::vector<std::function<void()>> waiting_;   // For the generation.
+  std::map<std::uint32_t, link::Staged> parts_;  // By local rank, until the last part.
+  std::map<std::uint64_t, std::vector<std::uint32_t>> stagers_;  // Step -> who is to be told.
+  std::map<std::uint64_t, std::uint64_t> tries_;                 // Step -> how often saved.
   std::map<std::uint64_t, Save> saves_;
+  Later later_;
+  TimePoint look_until_{};                             // For parts, when the job is over.
   std::optional<Gathering> gathering_;                 // The head's.
   std::vector<mover::Part> written_;                   // In the shared store, not known committed.
   std::vector<mover::Part> found_;                     // In the local store when an attempt began.
   std::vector<mover::SaveName> kept_;                  // In the local store, and moved.
   std::multimap<std::string, std::uint64_t> reading_;  // Memory -> the life that staged it.
-  std::map<std::string, std::uint32_t> askers_;        // Memory that is read -> who waits for it.
+  std::set<std::string> staged_;  // Memories that will be read once there is a generation.
+  std::map<std::string, std::uint32_t> askers_;  // Memory that is read -> who waits for it.
 };
 
 }  // namespace muster

@@ -1,3 +1,4 @@
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -7,6 +8,7 @@
 #include "launcher/jobd/daemon_event.h"
 #include "launcher/jobd/machine_posix.h"
 #include "launcher/jobd/psk_openssl.h"
+#include "runtime/base/containment_posix.h"
 #include "runtime/base/env_posix.h"
 #include "runtime/base/log.h"
 #include "runtime/base/paths.h"
@@ -107,8 +109,11 @@ void Daemon::OnLogNews(evutil_socket_t, short, void* pointer) {
 }
 
 void Daemon::Do(const SettleMover&) {
-  constexpr timeval kSettleMax{.tv_sec = 30, .tv_usec = 0};
-  evtimer_add(settle_max_, &kSettleMax);
+  constexpr std::uint32_t kLeastMs = 30'000;
+  const std::uint32_t most_ms =
+      state_.order ? std::max(kLeastMs, order().checkpoint.deadline_ms) : kLeastMs;
+  const timeval settle_max{.tv_sec = most_ms / 1000, .tv_usec = 1000L * (most_ms % 1000)};
+  evtimer_add(settle_max_, &settle_max);
   checkpoints_.Settle();
 }
 
@@ -130,13 +135,34 @@ void Daemon::Do(const EndProcess&) {
   evtimer_add(poll_, &kFlushInterval);
 }
 
+// All but movers that no kill ends.
+void Daemon::ReapAll() {
+  constexpr int kLookAfter = 500;  // Milliseconds; the others end at once.
+  const int hang = checkpoints_.pids().empty() ? 0 : WNOHANG;
+  for (int ms = 0;; ++ms) {
+    pid_t pid = 0;
+    while ((pid = waitpid(-1, nullptr, hang)) > 0) {
+    }
+    if (pid < 0) return;
+    if (ms % kLookAfter == kLookAfter - 1) {
+      const std::vector<pid_t> left = Descendants(getpid());
+      if (!left.empty() && std::all_of(left.begin(), left.end(), IsStuckMover)) {
+        Log(LogLevel::kWarning, "leaves " + std::to_string(left.size()) +
+                                    " movers behind, in system calls on a store that does not "
+                                    "answer; they die when those return");
+        return;
+      }
+    }
+    poll(nullptr, 0, 1);
+  }
+}
+
 void Daemon::SweepTraces() {
   peers_.Drop();
   exec_.EndAll();
   ranks_.Kill();
   for (const pid_t pid : Ours()) kill(pid, SIGKILL);
-  while (waitpid(-1, nullptr, 0) > 0) {
-  }
+  ReapAll();
   ranks_.RemoveGroups();
   removal_.RemoveAll();
   // An agent that was away reads there how it ended.

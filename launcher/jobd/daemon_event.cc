@@ -96,6 +96,8 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
                [this](std::uint32_t local_rank, const link::ReadBlocks& read) {
                  checkpoints_.Read(local_rank, read);
                },
+           .meet = [this](std::uint32_t local_rank,
+                          const link::ToJobd& message) { checkpoints_.Meet(local_rank, message); },
            .reads =
                [this](std::uint32_t local_rank, const std::string& memory) {
                  return checkpoints_.Reads(local_rank, memory);
@@ -268,6 +270,7 @@ void Daemon::Reap() {
 
 void Daemon::Exited(const LocalRanks::Exit& exit) {
   services_.HearLast(exit.local_rank);
+  checkpoints_.RankGone(exit.local_rank);
   const bool alone = mpi_watch_.Exited(exit.local_rank);
   if (alone && exit.cause.kind <= CauseKind::kExit) RankAlone(exit.local_rank, exit.cause.text);
   if (ranks_.alive() == 0) {

@@ -47,6 +47,7 @@ class Daemon {
   void SweepTraces();
 
  private:
+  void ReapAll();
   static void OnChild(evutil_socket_t, short, void* self);
   static void OnDeadline(evutil_socket_t, short, void* self);
   static void OnPoll(evutil_socket_t, short, void* self);

@@ -235,6 +235,18 @@ void LinkServices::On(std::uint32_t local_rank, const link::ReadBlocks& message)
   callbacks_.read_blocks(local_rank, message);
 }
 
+void LinkServices::On(std::uint32_t local_rank, const link::SaveBegin& message) {
+  callbacks_.meet(local_rank, message);
+}
+
+void LinkServices::On(std::uint32_t local_rank, const link::SaveCopied& message) {
+  callbacks_.meet(local_rank, message);
+}
+
+void LinkServices::On(std::uint32_t local_rank, const link::LoadParts& message) {
+  callbacks_.meet(local_rank, message);
+}
+
 bool LinkServices::AskToStop(std::uint32_t local_rank, std::uint32_t grace_ms) {
   Say(local_rank, link::Stop{.grace_ms = grace_ms});
   return links_.Polls(local_rank);

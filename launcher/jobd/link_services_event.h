@@ -34,6 +34,8 @@ class LinkServices {
     std::function<void(std::uint32_t local_rank, const link::Staged&)> staged;
     std::function<void(std::uint32_t local_rank)> load, open_checkpoint;
     std::function<void(std::uint32_t local_rank, const link::ReadBlocks&)> read_blocks;
+    // SaveBegin, SaveCopied, LoadParts.
+    std::function<void(std::uint32_t local_rank, const link::ToJobd&)> meet;
     // Whether a save still reads it.
     std::function<bool(std::uint32_t local_rank, const std::string& memory)> reads;
   };
@@ -92,6 +94,9 @@ class LinkServices {
   void On(std::uint32_t local_rank, const link::OpenCheckpoint& message);
   void On(std::uint32_t local_rank, const link::ReadBlocks& message);
   void On(std::uint32_t local_rank, const link::Bye& message);
+  void On(std::uint32_t local_rank, const link::SaveBegin& message);
+  void On(std::uint32_t local_rank, const link::SaveCopied& message);
+  void On(std::uint32_t local_rank, const link::LoadParts& message);
   void MarkProgress(std::uint32_t local_rank, const link::Progress& message);
   void RefuseKey(const std::string& key);
   void ReportSoon();

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "runtime/base/text.h"
@@ -43,6 +44,18 @@ Result<JobMemory::Block> JobMemory::Get(const std::string& name, std::uint64_t b
   blocks_.emplace(name, Held{std::move(fd), bytes});
   charged_ += bytes;
   return block;
+}
+
+Result<JobMemory::Block> JobMemory::GetAtLeast(const std::string& name, std::uint64_t bytes) {
+  constexpr std::uint64_t kStep = std::uint64_t{2}
+                                  << 20U;  // So that it need not be made too often.
+  const auto found = blocks_.find(name);
+  if (found != blocks_.end()) {
+    if (found->second.bytes >= bytes) return Find(name);
+    charged_ -= found->second.bytes;
+    blocks_.erase(found);
+  }
+  return Get(name, (std::max<std::uint64_t>(bytes, 1) + kStep - 1) / kStep * kStep);
 }
 
 }  // namespace muster

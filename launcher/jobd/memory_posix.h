@@ -26,6 +26,10 @@ class JobMemory {
   // size; kExhausted beyond the bound.
   Result<Block> Get(const std::string& name, std::uint64_t bytes);
 
+  // The block of that name, of at least so many bytes: one that is too small is made anew, and what
+  // it held is lost to those who have not mapped it.
+  Result<Block> GetAtLeast(const std::string& name, std::uint64_t bytes);
+
   // The block of that name, or kNotFound.
   Result<Block> Find(const std::string& name) const;
 

@@ -19,6 +19,7 @@ inline bool IsLate(const mover::FromMover& answer) {
 // commit.
 inline bool OfStore(const mover::Failed& failed) {
   if (failed.code == Code::kDeadline || failed.code == Code::kExists) return false;
+  if (failed.code == Code::kInvalid) return false;  // What ranks staged, such as half a tensor.
   return failed.code != Code::kUnavailable || failed.text.find("the mover ended") != 0;
 }
 

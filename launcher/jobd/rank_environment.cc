@@ -48,6 +48,11 @@ void AddNode(const StartAttempt& order, Variables& all) {
   all["MUSTER_ATTEMPT"] = std::to_string(order.attempt);
   all["MUSTER_JOB_ID"] = std::to_string(order.job);
   all["MUSTER_RUN_ID"] = order.run_id;
+  all.erase("MUSTER_CHECKPOINT_STORE");
+  all.erase("MUSTER_CHECKPOINT_DEADLINE_MS");
+  if (order.checkpoint.store.empty()) return;
+  all["MUSTER_CHECKPOINT_STORE"] = order.checkpoint.store;
+  all["MUSTER_CHECKPOINT_DEADLINE_MS"] = std::to_string(order.checkpoint.deadline_ms);
 }
 
 std::vector<std::string> Entries(const Variables& all) {

@@ -43,14 +43,15 @@ FromMover Answer(const Opening& at, const Write& write, std::span<const std::byt
 }
 
 FromMover Answer(const Opening& at, const Commit& commit, std::int64_t now_ms) {
-  const auto record = checkpoint::Commit(
-      at.store, {.run = at.run,
-                 .save = SaveOf(commit),
-                 .nodes = commit.nodes,
-                 .reports = commit.reports,
-                 .texts = {.host_state = commit.host_state, .topology = commit.topology},
-                 .time_ms = now_ms,
-                 .again = commit.again});
+  const auto record = checkpoint::Commit(at.store, {.run = at.run,
+                                                    .save = SaveOf(commit),
+                                                    .nodes = commit.nodes,
+                                                    .reports = commit.reports,
+                                                    .texts = {.host_state = commit.host_state,
+                                                              .topology = commit.topology,
+                                                              .metadata = commit.metadata},
+                                                    .time_ms = now_ms,
+                                                    .again = commit.again});
   if (!record.ok()) return FailedWith(record.status());
   return Committed{.step = record->save.step, .bytes = record->bytes};
 }
@@ -96,6 +97,40 @@ FromMover Answer(const Opening& at, const ReadBlocks& read, std::span<std::byte>
   return done.ok() ? FromMover(BlocksRead{}) : FailedWith(done);
 }
 
+FromMover Answer(const Opening& at, const LoadParts& load, const checkpoint::Allocate& allocate) {
+  constexpr std::uint64_t kLine = 64;
+  const checkpoint::SaveId save = SaveOf(load);
+  const auto record = checkpoint::ReadCommit(at.store, at.run, checkpoint::IdOf(save));
+  if (!record.ok()) return FailedWith(record.status());
+  if (record->save != save) {
+    return FailedWith(Status(Code::kNotFound, "the commit of step " + std::to_string(save.step) +
+                                                  " is another one by now"));
+  }
+  auto manifest = checkpoint::ReadManifest(at.store, *record);
+  if (!manifest.ok()) return FailedWith(manifest.status());
+  std::vector<link::StagedTensor> wanted;
+  if (!load.patterns.empty()) {
+    auto whole = checkpoint::WholeTensors(*manifest, load.patterns);
+    if (!whole.ok()) return FailedWith(whole.status());
+    wanted = *std::move(whole);
+  }
+  wanted.insert(wanted.end(), load.tensors.begin(), load.tensors.end());
+  const auto plan = checkpoint::LoadPlan::Make(*manifest, std::move(wanted));
+  if (!plan.ok()) return FailedWith(plan.status());
+  PartsLoaded loaded{.tensors = plan->wanted(),
+                     .host_state = std::string(manifest->Member(checkpoint::kMemberHostState))};
+  for (const link::StagedTensor& tensor : loaded.tensors) {
+    loaded.begins.push_back(loaded.bytes);
+    loaded.bytes += (checkpoint::BoxBytes(tensor) + kLine - 1) / kLine * kLine;
+  }
+  const auto memory = allocate(loaded.bytes);
+  if (!memory.ok()) return FailedWith(memory.status());
+  std::vector<std::byte*> into;
+  for (const std::uint64_t begin : loaded.begins) into.push_back(memory->data() + begin);
+  const Status filled = checkpoint::Fill(at.store, checkpoint::FolderOf(at.run, save), *plan, into);
+  return filled.ok() ? FromMover(std::move(loaded)) : FailedWith(filled);
+}
+
 FromMover Answer(const Opening& at, const KeepPart& keep) {
   const Status kept = checkpoint::KeepPart(at.store, at.run, keep.part);
   return kept.ok() ? FromMover(PartKept{}) : FailedWith(kept);
@@ -103,6 +138,12 @@ FromMover Answer(const Opening& at, const KeepPart& keep) {
 
 FromMover Answer(const Opening& at, const FindParts& /*find*/) {
   auto parts = checkpoint::FindParts(at.store, at.run);
+  if (!parts.ok()) return FailedWith(parts.status());
+  return PartsFound{.parts = *std::move(parts)};
+}
+
+FromMover Answer(const Opening& at, const FindSave& find) {
+  auto parts = checkpoint::FindSave(at.store, at.run, checkpoint::SaveOf(find.save));
   if (!parts.ok()) return FailedWith(parts.status());
   return PartsFound{.parts = *std::move(parts)};
 }
@@ -125,10 +166,16 @@ FromMover Answer(const Opening& at, const Opening& local, const MovePart& move) 
   return Written{.report = *std::move(report)};
 }
 
-Status LetGoAfter(const Opening& at, const Commit& commit) {
-  const auto freed = checkpoint::LetGo(at.store, at.run, checkpoint::IdOf(SaveOf(commit)),
-                                       std::max<std::size_t>(commit.keep, 1));
-  return freed.ok() ? Status() : freed.status();
+Status LetGoAfter(const Opening& at, const Commit& commit, std::int64_t now_ms) {
+  const auto rules = checkpoint::ParseKeepRules(commit.keep_also,
+                                                {.last = std::max<std::uint32_t>(commit.keep, 1)});
+  if (!rules.ok()) return rules.status();
+  return checkpoint::LetGo(at.store, {.run = at.run,
+                                      .newest = checkpoint::IdOf(SaveOf(commit)),
+                                      .rules = *rules,
+                                      .now_ms = now_ms,
+                                      .nonce = commit.nonce})
+      .status();
 }
 
 }  // namespace muster::mover

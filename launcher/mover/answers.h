@@ -29,15 +29,18 @@ FromMover Answer(const Opening& at, const Load& load, const checkpoint::Allocate
 FromMover Answer(const Opening& at, const OpenNewest& open, const checkpoint::Allocate& allocate);
 FromMover Answer(const Opening& at, const ReadBlocks& read, std::span<std::byte> memory);
 
+FromMover Answer(const Opening& at, const LoadParts& load, const checkpoint::Allocate& allocate);
+
 // Of a local store.
 FromMover Answer(const Opening& at, const KeepPart& keep);
 FromMover Answer(const Opening& at, const FindParts& find);
+FromMover Answer(const Opening& at, const FindSave& find);
 FromMover Answer(const Opening& at, const DropParts& drop);
 // `at` is the shared store.
 FromMover Answer(const Opening& at, const Opening& local, const MovePart& move);
 
 // After Committed has been sent: lets go of what `commit` makes superfluous.
-Status LetGoAfter(const Opening& at, const Commit& commit);
+Status LetGoAfter(const Opening& at, const Commit& commit, std::int64_t now_ms);
 
 FromMover FailedWith(const Status& status);
 

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,13 +14,16 @@
 #include <cerrno>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "launcher/mover/answers.h"
+#include "launcher/mover/local_runs_posix.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/mover_posix.h"
 #include "runtime/base/mover_progress.h"
+#include "runtime/checkpoint/parts.h"
 #include "runtime/checkpoint/store_nfs.h"
 #include "runtime/checkpoint/store_posix.h"
 #include "runtime/checkpoint/watched_store.h"
@@ -36,6 +40,35 @@ std::int64_t NowMs() {
              RealClock().Wall().time_since_epoch())
       .count();
 }
+
+// Tried by a thread that ends: on Linux each has a nice value of its own.
+bool NiceComesBack() {
+  bool back = false;
+  std::jthread([&] {
+    const int before = getpriority(PRIO_PROCESS, 0);
+    back =
+        setpriority(PRIO_PROCESS, 0, before + 1) == 0 && setpriority(PRIO_PROCESS, 0, before) == 0;
+  }).join();
+  return back;
+}
+
+// While it lives, ranks come first: where they want all cores this process gets a tenth of one, and
+// of an idle core everything.  Nothing where it could not come back, since a restart waits for its
+// other work: root may, and whom root's agent lets (RLIMIT_NICE).
+class BehindTraining {
+ public:
+  BehindTraining() {
+    constexpr int kNice = 10;
+    static const bool kComesBack = NiceComesBack();
+    if (kComesBack && before_ < kNice) setpriority(PRIO_PROCESS, 0, kNice);
+  }
+  ~BehindTraining() { setpriority(PRIO_PROCESS, 0, before_); }
+  BehindTraining(const BehindTraining&) = delete;
+  BehindTraining& operator=(const BehindTraining&) = delete;
+
+ private:
+  const int before_ = getpriority(PRIO_PROCESS, 0);
+};
 
 // Memory of a descriptor, mapped.
 class Mapping {
@@ -179,6 +212,7 @@ class Server {
     if (!store.ok()) return Send(frame, mover::FailedWith(store.status()));
     store_ = checkpoint::Watched(*std::move(store), pace_);
     run_ = open.run;
+    store_path_ = open.store;
     const std::size_t slash = open.local.rfind('/') + 1;
     local_path_ = open.local.substr(0, slash);
     local_run_ = open.local.substr(slash);
@@ -197,6 +231,7 @@ class Server {
     const auto memory = MapPayload(frame, PROT_READ);
     if (!memory.ok()) return Send(frame, mover::FailedWith(memory.status()));
     pace_.BeginRequest(write.bytes_per_s);
+    const BehindTraining nice;
     Send(frame, mover::Answer(At(), write, memory->bytes()));
   }
 
@@ -204,6 +239,16 @@ class Server {
     if (IsOpen(frame)) Send(frame, mover::Answer(At(), keep));
   }
   void On(const mover::Frame& frame, const mover::FindParts& find) {
+    if (!IsOpen(frame)) return;
+    Send(frame, mover::Answer(At(), find));
+    in_use_ = HoldRun(store_path_ + "/" + run_);
+    for (const std::string& run : ForgottenRuns(store_path_, run_, RealClock().Wall())) {
+      const Status dropped = checkpoint::DropRun(*store_, run);
+      Log(LogLevel::kWarning, "run=" + run + " was left in " + store_path_ + " and " +
+                                  (dropped.ok() ? "is removed" : "stays: " + dropped.message()));
+    }
+  }
+  void On(const mover::Frame& frame, const mover::FindSave& find) {
     if (IsOpen(frame)) Send(frame, mover::Answer(At(), find));
   }
   void On(const mover::Frame& frame, const mover::DropParts& drop) {
@@ -219,6 +264,7 @@ class Server {
       local_ = checkpoint::Watched(*std::move(local), uncounted_);
     }
     pace_.BeginRequest(move.bytes_per_s);
+    const BehindTraining nice;
     Send(frame, mover::Answer(At(), {.store = *local_, .run = local_run_}, move));
   }
 
@@ -238,12 +284,20 @@ class Server {
     Send(frame, answer, opened != nullptr && opened->found ? memory.fd.get() : -1);
   }
 
+  void On(const mover::Frame& frame, const mover::LoadParts& load) {
+    if (!IsOpen(frame)) return;
+    FreshMemory memory;
+    const FromMover answer =
+        mover::Answer(At(), load, [&](std::uint64_t bytes) { return memory.Make(bytes); });
+    Send(frame, answer, std::holds_alternative<mover::PartsLoaded>(answer) ? memory.fd.get() : -1);
+  }
+
   void On(const mover::Frame& frame, const mover::Commit& commit) {
     if (!IsOpen(frame)) return;
     const FromMover answer = mover::Answer(At(), commit, NowMs());
     Send(frame, answer);
     if (!std::holds_alternative<mover::Committed>(answer)) return;
-    const Status freed = mover::LetGoAfter(At(), commit);
+    const Status freed = mover::LetGoAfter(At(), commit, NowMs());
     if (freed.ok()) return;
     Log(LogLevel::kWarning,
         "run=" + run_ + " old checkpoints stay until the next commit: " + freed.message());
@@ -286,7 +340,8 @@ class Server {
   Pace pace_;
   Uncounted uncounted_{pace_};
   std::unique_ptr<checkpoint::Store> store_, local_;
-  std::string run_, local_path_, local_run_;
+  std::string store_path_, run_, local_path_, local_run_;
+  UniqueFd in_use_;  // The run's folder in a local store.
 };
 
 // False when the parent has died before the kernel was told to pass its death on.

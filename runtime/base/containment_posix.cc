@@ -93,6 +93,7 @@ bool Usable(const std::string& group) {
 
 struct ProcessLine {
   pid_t parent = 0;
+  char state = 'X';
   bool alive = false;
 };
 
@@ -104,7 +105,9 @@ ProcessLine LineOf(pid_t pid) {
   const char state = stat[end + 2];
   const std::size_t space = stat.find(' ', end + 4);
   const auto parent = ParseSigned(stat.substr(end + 4, space - end - 4));
-  return {.parent = static_cast<pid_t>(parent.value_or(0)), .alive = state != 'Z' && state != 'X'};
+  return {.parent = static_cast<pid_t>(parent.value_or(0)),
+          .state = state,
+          .alive = state != 'Z' && state != 'X'};
 }
 
 std::vector<pid_t> AllPids() {
@@ -199,8 +202,22 @@ bool GroupPopulated(const std::string& group) {
 Status RemoveGroup(const std::string& group) {
   if (group.empty()) return {};
   for (const std::string& below : SubfoldersOf(group)) RETURN_IF_ERROR(RemoveGroup(below));
-  if (rmdir(group.c_str()) != 0 && errno != ENOENT) return ErrnoStatus("rmdir " + group, errno);
-  return {};
+  if (rmdir(group.c_str()) == 0 || errno == ENOENT) return {};
+  const int error = errno;
+  // Who cannot die yet goes to the group above, which outlives it.
+  const std::string above = group.substr(0, group.rfind('/'));
+  for (const pid_t pid : PidsIn(group)) {
+    if (!IsStuckMover(pid) || !EnterGroup(above, pid).ok()) {
+      return ErrnoStatus("rmdir " + group, error);
+    }
+  }
+  if (rmdir(group.c_str()) == 0 || errno == ENOENT) return {};
+  return ErrnoStatus("rmdir " + group, errno);
+}
+
+bool IsStuckMover(pid_t pid) {
+  return LineOf(pid).state == 'D' &&
+         Read("/proc/" + std::to_string(pid) + "/cmdline") == std::string("muster\0mover\0", 13);
 }
 
 std::vector<pid_t> Descendants(pid_t root) {
@@ -242,6 +259,7 @@ std::size_t KillRound(const Containment& what, const std::set<pid_t>& except) {
     kill(pid, SIGKILL);
     found.insert(pid);
   }
+  std::erase_if(found, IsStuckMover);
   return found.size();
 }
 

@@ -48,7 +48,7 @@ void KillGroup(const std::string& group);
 // Whether anyone is alive in the group or below.
 bool GroupPopulated(const std::string& group);
 
-// Removes the group and those below it; fails while anyone is in it.
+// Removes the group and those below it; fails while anyone is in it but stuck movers.
 Status RemoveGroup(const std::string& group);
 
 // ---- descent and cookies ------------------------------------------------------------------------
@@ -67,8 +67,12 @@ struct Containment {
   std::uint32_t uid = 0;  // Whose processes carry it.
 };
 
+// A mover in a system call on a share that does not answer.  Once killed it dies when that returns,
+// which may be never, and does nothing more; it holds no slot, so nobody waits for it.
+bool IsStuckMover(pid_t pid);
+
 // One round: kills everyone in the group and every carrier of the cookie but `except` (and the
-// caller), and says how many it found alive.  Contained when a round finds 0.
+// caller), and says how many it found alive, without stuck movers.  Contained when a round finds 0.
 std::size_t KillRound(const Containment& what, const std::set<pid_t>& except);
 
 }  // namespace muster

@@ -125,9 +125,10 @@ struct Staged {
   std::vector<StagedTensor> tensors;
   std::string host_state;  // JSON object: sampler, seed, data CRC, kernel family, user's metadata.
   bool more = false;
+  std::uint64_t common = 0;  // Of SaveBegin.
   template <typename A>
   void Fields(A& a) {
-    a(step, memory, tensors, host_state, more);
+    a(step, memory, tensors, host_state, more, common);
   }
 };
 
@@ -164,6 +165,51 @@ struct ReadBlocks {
   }
 };
 
+// ---- saves and loads of all ranks of a node together ----
+// What libmuster_client says; launcher/jobd/rank_meetings.h has the steps.
+
+// This rank's part of the save of `step`: its tensors' bytes one after the other, in this order.
+// All ranks of the job say it for the same steps in the same order.  Answered by SaveInto.
+struct SaveBegin {
+  std::uint64_t step = 0;
+  std::uint64_t bytes = 0;       // Of all its tensors.
+  std::uint32_t timeout_ms = 0;  // For the other ranks of this node, and for a memory.
+  std::vector<StagedTensor> tensors;
+  std::string host_state;  // JSON object; rank 0's counts.
+  bool more = false;       // Several make up one: tensors and host_state are appended.
+  // A hash of the tensors that are said to be the same on all ranks, of which each saves a part.
+  std::uint64_t common = 0;
+  template <typename A>
+  void Fields(A& a) {
+    a(step, bytes, timeout_ms, tensors, host_state, more, common);
+  }
+};
+
+// The part is in the memory and will not change; or `error` says why there is none.
+struct SaveCopied {
+  std::uint64_t step = 0;
+  std::string error;
+  template <typename A>
+  void Fields(A& a) {
+    a(step, error);
+  }
+};
+
+// Asks for whole tensors by `patterns` (* and ? as in a shell), or for boxes, of one commit.
+// All ranks of the job ask at the same time and for the same commit.  Answered by LoadedParts.
+struct LoadParts {
+  std::uint64_t number = 0;  // Of the load, counted by the rank.
+  std::uint64_t generation = 0, step = 0, nonce = 0;
+  std::uint32_t timeout_ms = 0;  // For the other ranks of this node.
+  std::vector<std::string> patterns;
+  std::vector<StagedTensor> tensors;
+  bool more = false;  // As SaveBegin's.
+  template <typename A>
+  void Fields(A& a) {
+    a(number, generation, step, nonce, timeout_ms, patterns, tensors, more);
+  }
+};
+
 // The rank is about to end by itself, after the last message it will send.
 struct Bye {
   std::int32_t exit_code = 0;
@@ -174,7 +220,7 @@ struct Bye {
 };
 
 using ToJobd = std::variant<Hello, Progress, KvSet, KvGet, MemoryGet, Staged, Load, Bye,
-                            OpenCheckpoint, ReadBlocks>;
+                            OpenCheckpoint, ReadBlocks, SaveBegin, SaveCopied, LoadParts>;
 
 // ---- jobd to rank -------------------------------------------------------------------------------
 
@@ -269,6 +315,35 @@ struct BlocksRead {
   }
 };
 
+// Carries a descriptor (SCM_RIGHTS): a memfd of `bytes` in which this rank's part begins at
+// `begin`. An error leaves it out: nothing is saved of that step.
+struct SaveInto {
+  std::uint64_t step = 0;
+  std::uint64_t begin = 0, bytes = 0;
+  std::string error;
+  bool busy = false;  // With an error: earlier saves are still being written.
+  template <typename A>
+  void Fields(A& a) {
+    a(step, begin, bytes, error, busy);
+  }
+};
+
+// Carries a descriptor (SCM_RIGHTS) with its last packet, unless there is an `error`: a memfd of
+// `bytes`, the same for all ranks of the node, in which tensors[i] begins at begins[i].  CRCs held.
+struct LoadedParts {
+  std::uint64_t number = 0;
+  std::uint64_t bytes = 0;
+  std::vector<StagedTensor> tensors;
+  std::vector<std::uint64_t> begins;
+  std::string host_state;
+  std::string error;
+  bool more = false;  // As SaveBegin's.
+  template <typename A>
+  void Fields(A& a) {
+    a(number, bytes, tensors, begins, host_state, error, more);
+  }
+};
+
 // A key was not set: the attempt has as many, or as large ones, as it may have.
 struct KvRefused {
   std::string key;
@@ -279,7 +354,7 @@ struct KvRefused {
 };
 
 using ToRank = std::variant<Stop, KvValue, PeerLost, Memory, Saved, Loaded, KvRefused,
-                            CheckpointOpened, BlocksRead>;
+                            CheckpointOpened, BlocksRead, SaveInto, LoadedParts>;
 
 // ---- the packet ---------------------------------------------------------------------------------
 

@@ -72,9 +72,12 @@ struct Commit {
   std::string topology;    // JSON object, or empty: what the run looked like, for people.
   std::uint32_t keep = 3;  // Commits that stay; older ones go after this one stands.
   bool again = false;      // As Write's: it may even stand already.
+  std::string keep_also;   // Which others stay, as checkpoint/keep_rules.h writes it.
+  std::string metadata;    // JSON object, or empty: the user's.
   template <typename A>
   void Fields(A& a) {
-    a(generation, step, nonce, nodes, reports, host_state, topology, keep, again);
+    a(generation, step, nonce, nodes, reports, host_state, topology, keep, again, keep_also,
+      metadata);
   }
 };
 
@@ -95,7 +98,7 @@ struct Quit {
 };
 
 using ToMover = std::variant<Open, Claim, Write, Commit, Load, Quit, OpenNewest, ReadBlocks,
-                             KeepPart, FindParts, DropParts, MovePart>;
+                             KeepPart, FindParts, DropParts, MovePart, LoadParts, FindSave>;
 
 // ---- the mover answers --------------------------------------------------------------------------
 
@@ -155,7 +158,8 @@ struct Failed {
   }
 };
 
-using FromMover = std::variant<Opened, Claimed, Written, Committed, Loaded, Failed,
-                               CheckpointOpened, BlocksRead, PartKept, PartsFound, PartsDropped>;
+using FromMover =
+    std::variant<Opened, Claimed, Written, Committed, Loaded, Failed, CheckpointOpened, BlocksRead,
+                 PartKept, PartsFound, PartsDropped, PartsLoaded>;
 
 }  // namespace muster::mover

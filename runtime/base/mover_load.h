@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/base/link.h"
 #include "runtime/base/wire.h"
 
 namespace muster::mover {
@@ -30,6 +31,31 @@ struct ReadBlocks {
   template <typename A>
   void Fields(A& a) {
     a(generation, step, nonce, file, file_size, first, crcs);
+  }
+};
+
+// Asks for boxes of the tensors of one commit, or for whole ones whose names match a pattern.
+// Answered by PartsLoaded.
+struct LoadParts {
+  std::uint64_t generation = 0, step = 0, nonce = 0;  // The save.
+  std::vector<std::string> patterns;
+  std::vector<link::StagedTensor> tensors;
+  template <typename A>
+  void Fields(A& a) {
+    a(generation, step, nonce, patterns, tensors);
+  }
+};
+
+// Carries a descriptor: a memfd of `bytes` where tensors[i] begins at begins[i], a multiple of 64.
+// Those that match, by name, then those that were asked for.
+struct PartsLoaded {
+  std::uint64_t bytes = 0;
+  std::vector<link::StagedTensor> tensors;
+  std::vector<std::uint64_t> begins;
+  std::string host_state;
+  template <typename A>
+  void Fields(A& a) {
+    a(bytes, tensors, begins, host_state);
   }
 };
 

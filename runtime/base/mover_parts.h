@@ -41,15 +41,16 @@ struct SaveName {
   }
 };
 
-// Whoever has the parts of all nodes can commit the save.
+// Whoever has the parts of all nodes can commit the save.  The texts are JSON objects of the
+// attempt that made it: a later one that commits it must come to the same manifest.
 struct Part {
   SaveName save;
   ShardReport report;
-  std::string host_state;
+  std::string host_state, topology, metadata;
   bool operator==(const Part&) const = default;
   template <typename A>
   void Fields(A& a) {
-    a(save, report, host_state);
+    a(save, report, host_state, topology, metadata);
   }
 };
 
@@ -81,6 +82,16 @@ struct PartsFound {
   template <typename A>
   void Fields(A& a) {
     a(parts);
+  }
+};
+
+// Asked of the shared store's mover, where KeepPart puts parts when the job is over: which parts of
+// the save are there.  Answered by PartsFound, by node.
+struct FindSave {
+  SaveName save;
+  template <typename A>
+  void Fields(A& a) {
+    a(save);
   }
 };
 

@@ -75,11 +75,13 @@ struct CheckpointPolicy {
   bool required = true;    // A store that fails stops the job; else it goes on without.
   std::uint32_t deadline_ms = 120'000;  // A store that does not get on for so long is left behind.
   std::uint64_t bytes_per_s = 0;        // All nodes together write at most so much; 0: no limit.
-  std::string local;  // A folder of each node that a save is written to first; empty: none.
+  std::string local;      // A folder of each node that a save is written to first; empty: none.
+  std::string keep_also;  // Which others are kept, as checkpoint/keep_rules.h writes it.
+  std::vector<std::string> metadata;  // NAME=value, for people who look at a checkpoint.
   bool operator==(const CheckpointPolicy&) const = default;
   template <typename A>
   void Fields(A& a) {
-    a(store, keep, required, deadline_ms, bytes_per_s, local);
+    a(store, keep, required, deadline_ms, bytes_per_s, local, keep_also, metadata);
   }
 };
 

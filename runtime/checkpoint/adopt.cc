@@ -9,6 +9,7 @@
 #include "runtime/checkpoint/crc32c.h"
 #include "runtime/checkpoint/json_fields.h"
 #include "runtime/checkpoint/load.h"
+#include "runtime/checkpoint/parts.h"
 #include "runtime/checkpoint/safetensors_header.h"
 
 namespace muster::checkpoint {
@@ -86,14 +87,29 @@ Result<ShardReport> ReportOf(const std::string& file, std::uint32_t node, std::u
 
 Result<Manifest> ReadUnproven(Store& store, const std::string& path) {
   const auto bytes = ReadWhole(store, path, kManifestMax);
-  if (!bytes.ok() && bytes.status().code() == Code::kNotFound) {
-    return Status(Code::kDataLoss,
-                  path + " is missing: the save ended before its sampler and RNG were written");
-  }
   if (!bytes.ok()) return bytes.status();
   auto manifest = Manifest::Parse(*bytes);
   if (!manifest.ok()) return std::move(manifest).status().While(path);
   return manifest;
+}
+
+// As its committer would have made it, of what the nodes left in the folder when their job ended.
+Result<Manifest> ManifestOfParts(Store& store, const AdoptOrder& order, const std::string& path) {
+  const auto parts = FindSave(store, order.run, order.save);
+  if (!parts.ok()) return parts.status();
+  std::vector<ShardReport> reports;
+  for (const mover::Part& part : *parts) reports.push_back(part.report);
+  if (reports.empty() || reports.size() != reports.front().nodes) {
+    return Status(Code::kDataLoss,
+                  path + " is missing: the save ended before its sampler and RNG were written" +
+                      (reports.empty() ? ""
+                                       : ", by " + std::to_string(reports.size()) + " of its " +
+                                             std::to_string(reports.front().nodes) + " nodes"));
+  }
+  const mover::Part& first = parts->front();
+  return BuildManifest(
+      order.run, order.save, first.report.nodes, reports,
+      {.host_state = first.host_state, .topology = first.topology, .metadata = first.metadata});
 }
 
 // What a manifest says beside its texts, box by box: boxes of one tensor may stand in any order.
@@ -138,7 +154,10 @@ Status Compare(const Manifest& found, const Manifest& due) {
 // The bytes of the manifest, once all is proven.
 Result<Manifest> Prove(Store& store, const AdoptOrder& order) {
   const std::string folder = FolderOf(order.run, order.save);
-  const auto manifest = ReadUnproven(store, folder + "/" + kManifestName);
+  auto manifest = ReadUnproven(store, folder + "/" + kManifestName);
+  if (manifest.status().code() == Code::kNotFound) {
+    manifest = ManifestOfParts(store, order, folder + "/" + kManifestName);
+  }
   if (!manifest.ok()) return manifest.status();
   const ManifestTexts texts{.host_state = std::string(manifest->Member(kMemberHostState)),
                             .topology = std::string(manifest->Member(kMemberTopology)),

@@ -44,6 +44,8 @@ Result<std::optional<CommitRecord>> TakeOver(Store& store, const CommitOrder& or
     return std::optional(*record);
   }
   if (!record.ok() && record.status().code() != Code::kNotFound) return record.status();
+  // Of what is older than a commit, the shards may be gone; that is no damage.
+  if (!record.ok()) RETURN_IF_ERROR(CheckNewest(store, order.run, IdOf(order.save)));
   const std::string manifest =
       DataFolder(order.run) + "/" + SaveName(order.save) + "/" + TemporaryName(kManifestName);
   const std::string temporary = ClaimsFolder(order.run) + "/" + CommitTemporaryName(order.save);
@@ -63,6 +65,10 @@ Status PublishManifest(Store& store, const std::string& folder, std::string_view
   if (!published.ok()) return published.status();
   if (*published) return {};
   return Status(Code::kDataLoss, folder + "/" + kManifestName + " is there, and another one");
+}
+
+std::string_view TextOf(const Manifest& manifest) {
+  return {reinterpret_cast<const char*>(manifest.bytes().data()), manifest.bytes().size()};
 }
 
 std::uint64_t BytesOf(const Manifest& manifest) {
@@ -87,8 +93,8 @@ Result<CommitRecord> RecordOf(Store& store, const Manifest& manifest, std::int64
                                            std::string(manifest.Member(kMemberMetadata)))};
 }
 
-Status PublishRecord(Store& store, const CommitRecord& record,
-                     const std::function<Status()>& may_publish) {
+Result<CommitRecord> PublishRecord(Store& store, const CommitRecord& record,
+                                   const std::function<Status()>& may_publish) {
   const std::string commits = CommitsFolder(record.run);
   const Publication publication{
       .folder = commits,
@@ -97,7 +103,14 @@ Status PublishRecord(Store& store, const CommitRecord& record,
       .bytes = FormatCommit(record)};
   auto published = Publish(store, publication, may_publish);
   if (!published.ok()) return std::move(published).status();
-  if (*published) return {};
+  if (*published) return record;
+  // An earlier try of this save, whose link came late, wrote another time into it.
+  auto standing = ReadCommit(store, record.run, IdOf(record.save));
+  if (standing.ok() && standing->save == record.save) {
+    RETURN_IF_ERROR(store.SyncFolder(commits));
+    return standing;
+  }
+  if (!standing.ok() && standing.status().code() == Code::kUnavailable) return standing;
   return Status(Code::kAborted, "run " + record.run + ": step " + std::to_string(record.save.step) +
                                     " of generation " + std::to_string(record.save.generation) +
                                     " was committed by another save");
@@ -121,15 +134,12 @@ Result<CommitRecord> CommitManifest(Store& store, const CommitOrder& order) {
   for (std::size_t i = 0; i < manifest->files(); ++i) {
     RETURN_IF_ERROR(ProbeShard(store, folder, manifest->file(i)));
   }
-  const std::string_view whole(reinterpret_cast<const char*>(manifest->bytes().data()),
-                               manifest->bytes().size());
-  RETURN_IF_ERROR(PublishManifest(store, folder, whole));
+  RETURN_IF_ERROR(PublishManifest(store, folder, TextOf(*manifest)));
 
   auto record = RecordOf(store, *manifest, order.time_ms);
   if (!record.ok()) return record;
-  RETURN_IF_ERROR(PublishRecord(store, *record,
-                                [&] { return CheckFence(store, order.run, IdOf(order.save)); }));
-  return record;
+  return PublishRecord(store, *record,
+                       [&] { return CheckFence(store, order.run, IdOf(order.save)); });
 }
 
 }  // namespace
@@ -147,11 +157,13 @@ Result<CommitRecord> PublishProven(Store& store, const Manifest& manifest, std::
   const auto there = ReadCommit(store, run, IdOf(record->save));
   if (there.ok()) return Status(Code::kExists, "run " + run + ": that step is committed already");
   if (there.status().code() != Code::kNotFound) return there.status();
-  RETURN_IF_ERROR(
-      UnlinkIfThere(store, ClaimsFolder(run) + "/" + CommitTemporaryName(record->save)));
-  RETURN_IF_ERROR(
-      PublishRecord(store, *record, [&] { return CheckNewest(store, run, IdOf(record->save)); }));
-  return record;
+  const std::string folder = FolderOf(run, record->save);
+  for (const std::string& rest : {ClaimsFolder(run) + "/" + CommitTemporaryName(record->save),
+                                  folder + "/" + TemporaryName(kManifestName)}) {
+    RETURN_IF_ERROR(UnlinkIfThere(store, rest));
+  }
+  RETURN_IF_ERROR(PublishManifest(store, folder, TextOf(manifest)));
+  return PublishRecord(store, *record, [&] { return CheckNewest(store, run, IdOf(record->save)); });
 }
 
 }  // namespace muster::checkpoint

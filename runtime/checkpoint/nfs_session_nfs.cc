@@ -160,8 +160,8 @@ void NfsSession::Drop(Connection& connection, const std::string& why) {
   connection.state = Connection::State::kDown;
   const int fd = rpc_get_fd(connection.rpc);
   rpc_destroy_context(std::exchange(connection.rpc, nullptr));  // Calls back what still waits.
-  // libnfs 4.0.0 closes only what it thinks is connected.
-  if (fd >= 0 && fcntl(fd, F_GETFD) != -1) close(fd);
+  // libnfs 4.0.0 closes only what is connected; its number may be another file's by now.
+  if (!was_up && fd >= 0 && fcntl(fd, F_GETFD) != -1) close(fd);
   connection.broken = false;
   connection.retry_at = RealClock().Now() + (was_up ? Duration(0) : connection.pause);
   connection.pause = std::min(connection.pause * 2, kPauseMost);

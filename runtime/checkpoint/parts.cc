@@ -54,19 +54,23 @@ Status RemoveFiles(Store& store, const std::string& folder) {
   return removed.code() == Code::kNotFound ? Status() : removed;
 }
 
-std::optional<mover::Part> PartIn(Store& local, const std::string& folder, const SaveId& save) {
-  const auto names = local.List(folder);
-  if (!names.ok()) return std::nullopt;
+Result<std::vector<mover::Part>> PartsIn(Store& store, const std::string& folder,
+                                         const SaveId& save) {
+  const auto names = store.List(folder);
+  if (!names.ok()) return names.status();
+  std::vector<mover::Part> parts;
   for (const std::string& name : *names) {
     if (!name.starts_with(kPartBegin)) continue;
-    const auto text = ReadWhole(local, folder + "/" + name, kPartMax);
+    const auto text = ReadWhole(store, folder + "/" + name, kPartMax);
     if (!text.ok()) continue;
     auto part = DecodePart(*text);
     if (!part.ok() || SaveOf(part->save) != save || PartName(part->report) != name) continue;
-    if (!CheckSize(local, folder + "/" + part->report.file, part->report.size).ok()) continue;
-    return *std::move(part);
+    if (!CheckSize(store, folder + "/" + part->report.file, part->report.size).ok()) continue;
+    parts.push_back(*std::move(part));
   }
-  return std::nullopt;
+  std::sort(parts.begin(), parts.end(),
+            [](const auto& a, const auto& b) { return a.report.node < b.report.node; });
+  return parts;
 }
 
 Status CopyBlocks(Store& local, const std::string& path, const mover::ShardReport& report,
@@ -95,6 +99,12 @@ Status KeepPart(Store& local, const std::string& run, const mover::Part& part) {
   return local.SyncFolder(folder);
 }
 
+Result<std::vector<mover::Part>> FindSave(Store& store, const std::string& run,
+                                          const SaveId& save) {
+  RETURN_IF_ERROR(CheckRunName(run));
+  return PartsIn(store, FolderOf(run, save), save);
+}
+
 Result<std::vector<mover::Part>> FindParts(Store& local, const std::string& run) {
   RETURN_IF_ERROR(CheckRunName(run));
   RETURN_IF_ERROR(local.MakeFolder(run));
@@ -106,9 +116,9 @@ Result<std::vector<mover::Part>> FindParts(Store& local, const std::string& run)
     const auto save = ParseSaveName(name);
     if (!save.has_value()) continue;
     const std::string folder = DataFolder(run) + "/" + name;
-    auto part = PartIn(local, folder, *save);
-    if (part.has_value()) {
-      parts.push_back(*std::move(part));
+    auto found = PartsIn(local, folder, *save);
+    if (found.ok() && !found->empty()) {
+      parts.push_back(std::move(found->front()));
     } else {
       RETURN_IF_ERROR(RemoveFiles(local, folder));
     }

@@ -21,12 +21,16 @@
 
 namespace muster::checkpoint {
 
-// After the shard itself: durable when it returns.
+// After the shard itself: durable when it returns.  At the end of a job also in the shared store,
+// where it is all that tells of a save that nobody has committed.
 Status KeepPart(Store& local, const std::string& run, const mover::Part& part);
 
 // The parts whose shards are whole, by save; what is there of others is removed.  Makes the run's
 // folders when they are not there.  Nobody may be writing into the run meanwhile.
 Result<std::vector<mover::Part>> FindParts(Store& local, const std::string& run);
+
+// Of any store: the parts of one save whose shards have their size, by node.  Changes nothing.
+Result<std::vector<mover::Part>> FindSave(Store& store, const std::string& run, const SaveId& save);
 
 // Removes those saves of the run; fine if they are not there.
 Status DropParts(Store& local, const std::string& run, std::span<const SaveId> saves);

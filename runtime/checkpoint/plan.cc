@@ -31,6 +31,13 @@ bool Matches(std::string_view pattern, std::string_view name) {
   return pattern.find_first_not_of('*', p) == std::string_view::npos;
 }
 
+std::string WhatIsThere(const Manifest& manifest) {
+  std::string text = "it has " + std::to_string(manifest.tensors()) + " tensors";
+  if (manifest.tensors() > 0)
+    text += ", such as \"" + std::string(manifest.tensor(0).name()) + "\"";
+  return text;
+}
+
 StagedTensor Whole(const ManifestTensor& tensor) {
   return WholeTensor(std::string(tensor.name()), std::string(tensor.dtype()),
                      {tensor.shape().begin(), tensor.shape().end()});
@@ -76,7 +83,8 @@ Status LoadPlan::AddWanted(std::uint32_t index, std::vector<bool>& proven,
   RETURN_IF_ERROR(CheckBox(want));
   const auto found = manifest_.Find(want.name);
   if (!found.has_value()) {
-    return Status(Code::kNotFound, "the checkpoint has no tensor \"" + want.name + "\"");
+    return Status(Code::kNotFound,
+                  "the checkpoint has no tensor \"" + want.name + "\"; " + WhatIsThere(manifest_));
   }
   const ManifestTensor tensor = manifest_.tensor(*found);
   if (tensor.dtype() != want.dtype || !std::ranges::equal(tensor.shape(), want.global_shape)) {
@@ -163,43 +171,39 @@ Result<std::vector<StagedTensor>> WholeTensors(const Manifest& manifest,
   }
   const auto unused = std::find(used.begin(), used.end(), false);
   if (unused == used.end()) return all;
-  return Status(
-      Code::kNotFound,
-      "no tensor of the checkpoint matches \"" +
-          patterns[static_cast<std::size_t>(unused - used.begin())] + "\"; it has " +
-          std::to_string(manifest.tensors()) + " tensors" +
-          (manifest.tensors() > 0 ? ", such as \"" + std::string(manifest.tensor(0).name()) + "\""
-                                  : ""));
+  return Status(Code::kNotFound, "no tensor of the checkpoint matches \"" +
+                                     patterns[static_cast<std::size_t>(unused - used.begin())] +
+                                     "\"; " + WhatIsThere(manifest));
 }
 
 std::vector<ReadTurn> DivideReads(const Manifest& manifest, std::span<const BlockSet> wants,
                                   std::uint64_t blocks_max) {
   std::vector<ReadTurn> turns;
   std::vector<std::uint64_t> load(wants.size(), 0);
-  const auto wanted = [&](std::uint64_t block) {
-    return std::any_of(wants.begin(), wants.end(),
-                       [&](const BlockSet& set) { return set.Has(block); });
+  // The idlest of those who want it.
+  const auto reader_of = [&](std::uint64_t block) {
+    std::size_t best = wants.size();
+    for (std::size_t r = 0; r < wants.size(); ++r) {
+      if (wants[r].Has(block) && (best == wants.size() || load[r] < load[best])) best = r;
+    }
+    return best;
   };
   for (std::uint32_t f = 0; f < manifest.files(); ++f) {
     const ManifestFile file = manifest.file(f);
     for (std::uint64_t at = 0; at < file.crcs.size();) {
-      std::uint64_t count = 0;
-      while (count < blocks_max && at + count < file.crcs.size() &&
-             wanted(file.first_block + at + count)) {
-        ++count;
-      }
-      if (count == 0) {
+      const std::size_t reader = reader_of(file.first_block + at);
+      if (reader == wants.size()) {
         ++at;
         continue;
       }
-      std::size_t best = wants.size();
-      for (std::size_t r = 0; r < wants.size(); ++r) {
-        if (best < wants.size() && load[r] >= load[best]) continue;
-        if (wants[r].HasAny(file.first_block + at, count)) best = r;
+      std::uint64_t count = 1;
+      while (count < blocks_max && at + count < file.crcs.size() &&
+             wants[reader].Has(file.first_block + at + count)) {
+        ++count;
       }
-      load[best] += count;
+      load[reader] += count;
       turns.push_back(
-          {.file = f, .reader = static_cast<std::uint32_t>(best), .first = at, .blocks = count});
+          {.file = f, .reader = static_cast<std::uint32_t>(reader), .first = at, .blocks = count});
       at += count;
     }
   }

@@ -85,8 +85,9 @@ struct ReadTurn {
   bool operator==(const ReadTurn&) const = default;
 };
 
-// Every block that anybody wants, once; readers have equal shares as far as what they want allows.
-// `wants[r]`: what reader r wants.  The same turns for the same arguments, wherever it is called.
+// Every block that anybody wants, once, read by one who wants it; readers have equal shares as far
+// as that allows. `wants[r]`: what reader r wants.  The same turns for the same arguments, wherever
+// it is called.
 std::vector<ReadTurn> DivideReads(const Manifest& manifest, std::span<const BlockSet> wants,
                                   std::uint64_t blocks_max);
 

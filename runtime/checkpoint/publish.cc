@@ -34,7 +34,12 @@ Result<bool> Settle(Store& store, const Publication& publication, Status failed)
 
 Result<bool> Publish(Store& store, const Publication& publication,
                      const std::function<Status()>& may_publish) {
-  RETURN_IF_ERROR(WriteWhole(store, publication.temporary, publication.bytes));
+  Status written = WriteWhole(store, publication.temporary, publication.bytes);
+  if (written.code() == Code::kExists) {
+    // A dead writer's CREATE that landed late: not the publication, and gone with the next try.
+    return Status(Code::kUnavailable, written.message());
+  }
+  RETURN_IF_ERROR(std::move(written));
   if (Status may = may_publish(); !may.ok()) {
     static_cast<void>(store.Unlink(publication.temporary));
     return may;

@@ -162,7 +162,8 @@ Result<Freed> LetGo(Store& store, const LetGoOrder& order) {
     const Status gone = store.Unlink(folder + "/" + CommitName(commit));
     if (!gone.ok() && gone.code() != Code::kNotFound) return gone;
   }
-  if (!records->surplus.empty()) RETURN_IF_ERROR(store.SyncFolder(folder));
+  // Also what another has unlinked and not synced: a name must not come back without its data.
+  RETURN_IF_ERROR(store.SyncFolder(folder));
   auto folders = RemoveRubbish(store, order, records->kept);
   if (!folders.ok()) return std::move(folders).status();
   return Freed{.commits = records->surplus.size(), .folders = *folders};

@@ -12,13 +12,12 @@ using nlohmann::json;
 constexpr std::size_t kAlign = 4096;
 constexpr std::size_t kHeaderMax = 100'000'000;  // What readers of safetensors accept.
 
+// The largest elements first, so that all are aligned; else as they lie in memory.
 std::vector<std::size_t> FileOrder(std::span<const StagedTensor> tensors) {
   std::vector<std::size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    const auto item_a = ItemBytes(tensors[a].dtype);
-    const auto item_b = ItemBytes(tensors[b].dtype);
-    return item_a != item_b ? item_a > item_b : tensors[a].name < tensors[b].name;
+    return ItemBytes(tensors[a].dtype) > ItemBytes(tensors[b].dtype);
   });
   return order;
 }

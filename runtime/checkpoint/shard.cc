@@ -11,22 +11,22 @@ namespace {
 
 constexpr std::size_t kSlice = 8 * kBlock;  // One write or read.
 
-// Appends to a file in large writes that begin at whole MiB, with the CRC of each MiB.
+// Appends to a file MiB by MiB, with the CRC of each.
 class BlockWriter {
  public:
   explicit BlockWriter(StoreFile& file) : file_(file) {}
 
   Status Append(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
-      if (held_.empty() && bytes.size() >= kSlice) {
-        RETURN_IF_ERROR(Write(bytes.first(kSlice)));
-        bytes = bytes.subspan(kSlice);
+      if (held_.empty() && bytes.size() >= kBlock) {
+        RETURN_IF_ERROR(Write(bytes.first(kBlock)));
+        bytes = bytes.subspan(kBlock);
         continue;
       }
-      const std::size_t n = std::min(bytes.size(), kSlice - held_.size());
+      const std::size_t n = std::min(bytes.size(), kBlock - held_.size());
       held_.insert(held_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(n));
       bytes = bytes.subspan(n);
-      if (held_.size() == kSlice) RETURN_IF_ERROR(Flush());
+      if (held_.size() == kBlock) RETURN_IF_ERROR(Flush());
     }
     return {};
   }
@@ -41,14 +41,11 @@ class BlockWriter {
   std::vector<std::uint32_t> TakeCrcs() { return std::move(crcs_); }
 
  private:
-  // MiB by MiB, so that what the CRC has read is written from the cache.
-  Status Write(std::span<const std::byte> bytes) {
-    for (std::size_t at = 0; at < bytes.size(); at += kBlock) {
-      const auto block = bytes.subspan(at, std::min(kBlock, bytes.size() - at));
-      crcs_.push_back(Crc32c(block));
-      RETURN_IF_ERROR(file_.WriteAt(at_, block));
-      at_ += block.size();
-    }
+  // So small that what the CRC has read is written from the cache.
+  Status Write(std::span<const std::byte> block) {
+    crcs_.push_back(Crc32c(block));
+    RETURN_IF_ERROR(file_.WriteAt(at_, block));
+    at_ += block.size();
     return {};
   }
 
@@ -72,8 +69,14 @@ Result<std::vector<std::uint32_t>> WriteFile(Store& store, const std::string& pa
   if (!file.ok()) return std::move(file).status();
   BlockWriter writer(**file);
   Status status = writer.Append(std::as_bytes(std::span(layout.header)));
-  for (const std::size_t i : layout.order) {
-    if (status.ok()) status = writer.Append(bytes.subspan(from[i], BoxBytes(tensors[i])));
+  // Neighbours in memory go as one, or each would be copied to make whole MiB.
+  for (std::size_t k = 0; status.ok() && k < layout.order.size();) {
+    const std::uint64_t begin = from[layout.order[k]];
+    std::uint64_t end = begin;
+    for (; k < layout.order.size() && from[layout.order[k]] == end; ++k) {
+      end += BoxBytes(tensors[layout.order[k]]);
+    }
+    status = writer.Append(bytes.subspan(begin, end - begin));
   }
   if (status.ok()) status = writer.Flush();
   if (status.ok()) status = (*file)->SyncAndClose();

@@ -63,11 +63,13 @@ int muster_channel_state(void) {
 
 // What to encode: one of these.
 typedef struct outgoing {
-  enum { HELLO, REPORT, KV_SET, KV_GET } what;
+  enum { HELLO, REPORT, KV_SET, KV_GET, OTHER } what;
   int polls;
   const muster_report* report;
   muster_text key, value;
   uint32_t timeout_ms;
+  size_t (*encode)(void* what, unsigned char* to, size_t room, uint64_t seq);
+  void* other;
 } outgoing;
 
 static size_t Encode(const outgoing* message) {
@@ -87,6 +89,8 @@ static size_t Encode(const outgoing* message) {
       return muster_encode_kv_set(to, room, seq, message->key, message->value);
     case KV_GET:
       return muster_encode_kv_get(to, room, seq, message->key, message->timeout_ms);
+    case OTHER:
+      return message->encode(message->other, to, room, seq);
   }
   return 0;
 }
@@ -150,6 +154,12 @@ int muster_channel_kv_get(muster_text key, uint32_t timeout_ms, uint32_t patienc
   return Send(&message, patience_ms);
 }
 
+int muster_channel_send(size_t (*encode)(void* what, unsigned char* to, size_t room, uint64_t seq),
+                        void* what, uint32_t patience_ms) {
+  const outgoing message = {.what = OTHER, .encode = encode, .other = what};
+  return Send(&message, patience_ms);
+}
+
 int muster_channel_polls(void) {
   const outgoing message = {.what = HELLO, .polls = 1};
   return Send(&message, 0);
@@ -200,12 +210,35 @@ void muster_channel_turn_over(void) {
   pthread_mutex_unlock(&channel.turn);
 }
 
+// What recv(2) says, and a descriptor that came along or -1.
+static ssize_t Receive(int* fd) {
+  struct iovec part = {channel.received, sizeof channel.received};
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control;
+  struct msghdr message = {
+      .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  *fd = -1;
+  const ssize_t n = recvmsg(channel.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  const struct cmsghdr* header = n < 0 ? NULL : CMSG_FIRSTHDR(&message);
+  if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+    memcpy(fd, CMSG_DATA(header), sizeof *fd);
+  }
+  return n;
+}
+
 int muster_channel_receive(uint64_t deadline_us, muster_said* said) {
   for (;;) {
     const int state = muster_channel_state();
     if (state != MUSTER_OK) return state;
-    const ssize_t n = recv(channel.fd, channel.received, sizeof channel.received, MSG_DONTWAIT);
-    if (n > 0 && muster_decode(channel.received, (size_t)n, said)) return MUSTER_OK;
+    int fd;
+    const ssize_t n = Receive(&fd);
+    if (n > 0 && muster_decode(channel.received, (size_t)n, said)) {
+      said->fd = fd;
+      return MUSTER_OK;
+    }
+    if (fd >= 0) close(fd);
     if (n < 0 && errno == EINTR) continue;
     if (n >= 0 || errno != EAGAIN) {  // Closed, broken, or something that no job daemon says.
       Lose();

@@ -31,12 +31,17 @@ int muster_channel_report(const muster_report* report);
 int muster_channel_kv_set(muster_text key, muster_text value, uint32_t patience_ms);
 int muster_channel_kv_get(muster_text key, uint32_t timeout_ms, uint32_t patience_ms);
 
+// Any other packet; `encode` may be called more than once.
+int muster_channel_send(size_t (*encode)(void* what, unsigned char* to, size_t room, uint64_t seq),
+                        void* what, uint32_t patience_ms);
+
 // The right to receive.  0: another thread has it, and kept it until `deadline_us` (0: not waited).
 int muster_channel_turn(uint64_t deadline_us);
 void muster_channel_turn_over(void);
 
 // With the turn: the next message, which stays valid until the next call; at latest at deadline_us
-// (0: only what is there).  MUSTER_OK, MUSTER_TIMEOUT or why there will be none.
+// (0: only what is there).  MUSTER_OK, MUSTER_TIMEOUT or why there will be none.  A descriptor that
+// comes along is the caller's.
 int muster_channel_receive(uint64_t deadline_us, muster_said* said);
 
 #ifdef __cplusplus

@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/client/channel_posix.h"
 #include "runtime/client/environment_posix.h"
 #include "runtime/client/muster_client.h"
+#include "runtime/client/parts_posix.h"
 #include "runtime/client/reporter.h"
 #include "runtime/client/stop_plan.h"
 
@@ -33,12 +35,12 @@ static void Open(void) {
   muster_stop_begin(&plan, who.rank, who.world_size);
 }
 
-static const muster_environment* Who(void) {
+const muster_environment* muster_who(void) {
   pthread_once(&opened, Open);
   return &who;
 }
 
-static int State(void) {
+int muster_state(void) {
   pthread_once(&opened, Open);
   return muster_channel_state();
 }
@@ -51,44 +53,49 @@ const char* muster_status_text(int status) {
                                        "the time is over",
                                        "an argument that is not allowed",
                                        "the buffer is too small for the value",
-                                       "the attempt has as many keys as it may have"};
-  return status >= 0 && status <= MUSTER_FULL ? kTexts[status] : "an unknown status";
+                                       "the attempt has as many keys as it may have",
+                                       "the job has no checkpoint store",
+                                       "earlier saves are still being written",
+                                       "the save failed",
+                                       "the load failed",
+                                       "there is no checkpoint"};
+  return status >= 0 && status <= MUSTER_NONE ? kTexts[status] : "an unknown status";
 }
 
 // ---- who is this --------------------------------------------------------------------------------
 
 int muster_rank(void) {
-  return Who()->rank;
+  return muster_who()->rank;
 }
 int muster_world_size(void) {
-  return Who()->world_size;
+  return muster_who()->world_size;
 }
 int muster_local_rank(void) {
-  return Who()->local_rank;
+  return muster_who()->local_rank;
 }
 int muster_local_world_size(void) {
-  return Who()->local_world_size;
+  return muster_who()->local_world_size;
 }
 int muster_node_rank(void) {
-  return Who()->node_rank;
+  return muster_who()->node_rank;
 }
 int muster_num_nodes(void) {
-  return Who()->num_nodes;
+  return muster_who()->num_nodes;
 }
 int muster_attempt(void) {
-  return Who()->attempt;
+  return muster_who()->attempt;
 }
 const char* muster_job_id(void) {
-  return Who()->job_id;
+  return muster_who()->job_id;
 }
 const char* muster_run_id(void) {
-  return Who()->run_id;
+  return muster_who()->run_id;
 }
 const char* muster_complaint(void) {
-  return Who()->complaint;
+  return muster_who()->complaint;
 }
 int muster_linked(void) {
-  return State() == MUSTER_OK;
+  return muster_state() == MUSTER_OK;
 }
 
 // ---- progress -----------------------------------------------------------------------------------
@@ -104,7 +111,7 @@ static int SendReport(int anyhow) {
 }
 
 int muster_progress(uint64_t step, double loss, uint64_t tokens) {
-  int status = State();
+  int status = muster_state();
   if (status != MUSTER_OK) return status;
   pthread_mutex_lock(&reporting);
   muster_reporter_progress(&reporter, step, loss, tokens, muster_now_us());
@@ -114,7 +121,7 @@ int muster_progress(uint64_t step, double loss, uint64_t tokens) {
 }
 
 int muster_enter_phase(int phase) {
-  int status = State();
+  int status = muster_state();
   if (phase < MUSTER_PHASE_STARTING || phase > MUSTER_PHASE_EVALUATION) return MUSTER_INVALID;
   if (status != MUSTER_OK) return status;
   pthread_mutex_lock(&reporting);
@@ -125,7 +132,7 @@ int muster_enter_phase(int phase) {
 }
 
 int muster_note(const char* text) {
-  int status = State();
+  int status = muster_state();
   if (text == NULL) return MUSTER_INVALID;
   if (status != MUSTER_OK) return status;
   size_t size = strlen(text);
@@ -143,7 +150,7 @@ int muster_note(const char* text) {
 }
 
 int muster_flush(void) {
-  int status = State();
+  int status = muster_state();
   if (status != MUSTER_OK) return status;
   pthread_mutex_lock(&reporting);
   status = SendReport(1);
@@ -164,8 +171,11 @@ static int Is(muster_text text, const char* name) {
   return text.size == strlen(name) && memcmp(text.data, name, text.size) == 0;
 }
 
-// Keeps what concerns the end of the job, whoever received it.
-static void Keep(const muster_said* said) {
+// Keeps what concerns the end of the job or of a save, whoever received it.
+void muster_keep(muster_said* said) {
+  if (said->fd >= 0) close(said->fd);
+  said->fd = -1;
+  if (said->type == MUSTER_SAID_SAVED) muster_hear_saved(said);
   if (said->type == MUSTER_SAID_KV_REFUSED) __atomic_store_n(&keys_full, 1, __ATOMIC_RELAXED);
   pthread_mutex_lock(&stopping);
   if (said->type == MUSTER_SAID_STOP) {
@@ -186,7 +196,7 @@ static void TakeIn(uint64_t deadline_us) {
   if (!muster_channel_turn(deadline_us)) return;  // Who has it keeps what comes.
   muster_said said;
   while (muster_channel_receive(deadline_us, &said) == MUSTER_OK) {
-    Keep(&said);
+    muster_keep(&said);
     if (said.type == MUSTER_SAID_KV_VALUE && Is(said.key, LAST_CALL)) deadline_us = 0;
   }
   muster_channel_turn_over();
@@ -207,7 +217,7 @@ static void GetLast(uint32_t grace_ms) {
 }
 
 int muster_should_stop(void) {
-  const int state = State();
+  const int state = muster_state();
   if (state == MUSTER_FORKED) return __atomic_load_n(&told_to_stop, __ATOMIC_RELAXED);
   if (state != MUSTER_OK) return 0;
   TakeIn(0);
@@ -227,7 +237,7 @@ int muster_should_stop(void) {
 }
 
 int64_t muster_grace_left_ms(void) {
-  if (State() != MUSTER_OK) return -1;
+  if (muster_state() != MUSTER_OK) return -1;
   TakeIn(0);
   pthread_mutex_lock(&stopping);
   const uint64_t end = plan.asked_us + (uint64_t)plan.grace_ms * 1000;
@@ -245,7 +255,7 @@ static int IsKey(const char* key, size_t beside) {
 }
 
 int muster_kv_set(const char* key, const void* value, size_t length) {
-  const int state = State();
+  const int state = muster_state();
   if (!IsKey(key, length) || (value == NULL && length > 0)) return MUSTER_INVALID;
   if (state != MUSTER_OK) return state;
   const muster_text name = {key, strlen(key)};
@@ -269,7 +279,7 @@ static int AwaitValue(const char* key, uint64_t deadline, void* buffer, size_t* 
   for (;;) {
     const int status = muster_channel_receive(deadline + (uint64_t)ANSWER_SLACK_MS * 1000, &said);
     if (status != MUSTER_OK) return status;
-    Keep(&said);
+    muster_keep(&said);
     if (said.type != MUSTER_SAID_KV_VALUE || !Is(said.key, key)) continue;
     if (said.found) return Give(said.value, buffer, length);
     if (muster_now_us() >= deadline) return MUSTER_TIMEOUT;
@@ -277,9 +287,18 @@ static int AwaitValue(const char* key, uint64_t deadline, void* buffer, size_t* 
 }
 
 int muster_kv_get(const char* key, void* buffer, size_t* length, uint32_t timeout_ms) {
-  int status = State();
+  const int state = muster_state();
   if (!IsKey(key, 0) || length == NULL || (buffer == NULL && *length > 0)) return MUSTER_INVALID;
-  if (status != MUSTER_OK) return status;
+  return state == MUSTER_OK ? muster_get_key(key, buffer, length, timeout_ms) : state;
+}
+
+int muster_set_key(const char* key, const char* value) {
+  const muster_text name = {key, strlen(key)}, text = {value, strlen(value)};
+  return muster_channel_kv_set(name, text, SEND_PATIENCE_MS);
+}
+
+int muster_get_key(const char* key, void* buffer, size_t* length, uint32_t timeout_ms) {
+  int status;
   const uint64_t deadline = muster_now_us() + (uint64_t)timeout_ms * 1000;
   if (!muster_channel_turn(deadline)) return MUSTER_TIMEOUT;
   const uint64_t now = muster_now_us();

@@ -54,6 +54,11 @@ enum muster_said_type {
   MUSTER_SAID_STOP = 0,
   MUSTER_SAID_KV_VALUE = 1,
   MUSTER_SAID_KV_REFUSED = 6,
+  // Those of checkpoint_codec.h, in `body`.
+  MUSTER_SAID_SAVED = 4,
+  MUSTER_SAID_OPENED = 7,
+  MUSTER_SAID_SAVE_INTO = 9,
+  MUSTER_SAID_LOADED = 10,
   MUSTER_SAID_OTHER = -1
 };
 
@@ -62,6 +67,8 @@ typedef struct muster_said {
   uint32_t grace_ms;       // Stop.
   muster_text key, value;  // KvValue, KvRefused; they point into the packet.
   int found;
+  int fd;            // A descriptor that came along, or -1; whoever receives it closes it.
+  muster_text body;  // Of the other types.
 } muster_said;
 
 // 0: the packet makes no sense, and nothing after it can be trusted.

@@ -78,6 +78,7 @@ void muster_read_environment(muster_environment* out) {
     out->link_fd = Number(out, "MUSTER_LINK_FD", 0, MOST, -1);
     Text(out->job_id, sizeof out->job_id, "MUSTER_JOB_ID");
     Text(out->run_id, sizeof out->run_id, "MUSTER_RUN_ID");
+    out->checkpoint_store = getenv("MUSTER_CHECKPOINT_STORE") != NULL;
     Text(out->link_token, sizeof out->link_token, "MUSTER_LINK_TOKEN");
   }
   if (out->complaint[0] != '\0') Alone(out);

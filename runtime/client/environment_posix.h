@@ -14,6 +14,7 @@ typedef struct muster_environment {
   char run_id[64];
   int link_fd;  // -1: none.
   char link_token[64];
+  int checkpoint_store;  // Whether the job has one.
   char complaint[200];
 } muster_environment;
 

@@ -15,6 +15,8 @@
 // muster_should_stop wait, each for a bounded time.  A process that was forked (a data loader's
 // worker) is silent; one that was executed has no link.  One process of a rank uses the link: the
 // library opens it at its first call, so make one early.
+//
+// Saves and loads are another matter (muster_checkpoint.h): they allocate, wait, and fail loudly.
 #pragma once
 
 #include <stddef.h>
@@ -39,7 +41,13 @@ enum muster_status {
   MUSTER_TIMEOUT = 4,    // The key was not set in time; or the job daemon does not read.
   MUSTER_INVALID = 5,    // An argument that is not allowed: see the call.
   MUSTER_TOO_SMALL = 6,  // The buffer cannot hold the value; *length says how much it takes.
-  MUSTER_FULL = 7        // An earlier key was refused: see muster_kv_set.
+  MUSTER_FULL = 7,       // An earlier key was refused: see muster_kv_set.
+  // Of saves and loads; muster_error() says more.
+  MUSTER_NO_STORE = 8,    // The job was given no checkpoint store.
+  MUSTER_BUSY = 9,        // Not saved: earlier saves are still being written.
+  MUSTER_NOT_SAVED = 10,  // A save failed: a store, a node, another rank.
+  MUSTER_NOT_LOADED = 11,
+  MUSTER_NONE = 12  // There is no checkpoint.
 };
 // One sentence without an end; never null.
 MUSTER_API const char* muster_status_text(int status);

@@ -23,6 +23,9 @@
 
 namespace muster {
 
+// Of a store without a deadline of its own.
+inline constexpr Duration kReadPatience = std::chrono::minutes(10);
+
 // One node's part of the checkpoint of `step`.
 struct StagedShard {
   std::uint64_t step = 0;
@@ -39,11 +42,13 @@ class CheckpointSink {
 
   // What the newest committed checkpoint of the run holds, if there is any.
   virtual Result<std::optional<checkpoint::Manifest>> OpenNewest() = 0;
-  // Some MiB of one of its files, once their CRCs held; as they are until the next call.  Any
-  // node's sink reads what another's has opened.
+  // Some MiB of one of its files, once their CRCs held; as they are until the next call but one.
+  // Any node's sink reads what another's has opened.
   virtual Result<std::span<const std::byte>> Read(const checkpoint::SaveId& save,
                                                   const checkpoint::ManifestFile& file,
                                                   std::uint64_t first, std::uint64_t blocks) = 0;
+  // How long other nodes wait for what this one's sink reads at a time.
+  virtual Duration patience() const { return kReadPatience; }
   // Takes the shard; how it went comes from Poll.
   virtual Status Save(const StagedShard& shard) = 0;
   // This node has no memory to stage that step in: it is not saved, which Poll tells all nodes.

@@ -51,6 +51,7 @@ Result<HostState> DecodeHostState(const std::string& text) {
 }
 
 Status CheckSameRun(const RunFacts& of_checkpoint, const RunFacts& of_run) {
+  if (of_checkpoint.empty()) return {};
   std::vector<std::string> differences;
   RunFacts names = of_checkpoint;
   names.insert(of_run.begin(), of_run.end());

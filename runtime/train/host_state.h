@@ -29,7 +29,7 @@ std::string EncodeHostState(const HostState& state);
 Result<HostState> DecodeHostState(const std::string& json);
 
 // Ok, or the sentence that names every fact that differs, what the checkpoint has and what this
-// run has.
+// run has.  A checkpoint without facts is another program's, which promises no bits.
 Status CheckSameRun(const RunFacts& of_checkpoint, const RunFacts& of_run);
 
 // One word for all facts, to mark memory with.  Never 0.

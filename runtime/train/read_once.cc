@@ -1,6 +1,7 @@
 #include "runtime/train/read_once.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <memory>
 #include <string>
 
@@ -11,21 +12,29 @@ namespace {
 
 using checkpoint::BlockSet;
 using checkpoint::Manifest;
+using checkpoint::ManifestFile;
 using checkpoint::ReadTurn;
 
-constexpr int kTag = (1 << 20) + 16;                            // Behind those of trainer_start.cc.
-constexpr std::uint64_t kRoundMax = std::uint64_t{128} << 20U;  // Bytes that a node hears in one.
+constexpr int kTag = (1 << 20) + 16;  // Behind those of trainer_start.cc.
+constexpr std::uint64_t kRoundMax = std::uint64_t{64}
+                                    << 20U;  // Bytes that a node hears in a round.
 constexpr std::uint64_t kTurnMax = std::uint64_t{16} << 20U;
 
-using Works = std::vector<std::unique_ptr<Work>>;
+std::string NodeText(std::uint32_t node) {
+  return "node " + std::to_string(node);
+}
 
-Status WaitAll(Works& works) {
-  Status first;
-  for (const auto& work : works) {
-    Status ended = work->wait();
-    if (first.ok()) first = std::move(ended);
-  }
-  return first;
+// "MiB 16 to 31 of shard-00001-of-00002.safetensors"
+std::string TurnText(const Manifest& manifest, const ReadTurn& turn) {
+  return "MiB " + std::to_string(turn.first) + " to " +
+         std::to_string(turn.first + turn.blocks - 1) + " of " +
+         std::string(manifest.file(turn.file).name);
+}
+
+std::string SecondsText(Duration duration) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f s", std::chrono::duration<double>(duration).count());
+  return text;
 }
 
 template <typename T>
@@ -36,6 +45,10 @@ template <typename T>
 std::span<std::byte> WritableBytesOf(T& value) {
   return std::as_writable_bytes(std::span(&value, 1));
 }
+
+constexpr char kWhichText[] = "which checkpoint is the newest";
+constexpr char kManifestText[] = "the manifest";
+constexpr char kWantText[] = "which blocks are wanted";
 
 struct Heading {
   std::uint64_t failed = 0, found = 0, bytes = 0;
@@ -57,6 +70,38 @@ Status ReadAlone(CheckpointSink& sink, const Manifest& manifest,
   return {};
 }
 
+void ReadOnce::Send(Transfers& transfers, std::span<const std::byte> bytes, std::uint32_t node,
+                    int tag, const std::string& what) {
+  transfers.push_back({.work = group_.start(Collective::Send(bytes, Leader(node), tag)),
+                       .node = node,
+                       .sends = true,
+                       .what = what});
+}
+
+void ReadOnce::Hear(Transfers& transfers, std::span<std::byte> bytes, std::uint32_t node, int tag,
+                    const std::string& what) {
+  transfers.push_back({.work = group_.start(Collective::Recv(bytes, Leader(node), tag)),
+                       .node = node,
+                       .what = what});
+}
+
+// Until all have ended: they use the caller's memory.
+Status ReadOnce::Await(const Transfers& transfers, Duration patience) {
+  Status first;
+  for (const Transfer& transfer : transfers) {
+    Status ended = transfer.work->wait(patience);
+    if (!transfer.work->done()) {
+      ended = Status(Code::kDeadline, NodeText(transfer.node) + " has not " +
+                                          (transfer.sends ? "taken " : "sent ") + transfer.what +
+                                          " for " + SecondsText(patience));
+      group_.abort(ended);
+      static_cast<void>(transfer.work->wait());
+    }
+    if (first.ok()) first = std::move(ended);
+  }
+  return first;
+}
+
 Result<std::optional<Manifest>> ReadOnce::Open() {
   if (topology_.node() != 0) return HearManifest();
   auto opened = sink_.OpenNewest();
@@ -71,26 +116,28 @@ Result<std::optional<Manifest>> ReadOnce::Open() {
 Status ReadOnce::TellManifest(const Status& opened, std::span<const std::byte> bytes) {
   const Heading heading{
       .failed = opened.ok() ? 0U : 1U, .found = bytes.empty() ? 0U : 1U, .bytes = bytes.size()};
-  Works works;
+  Transfers transfers;
   for (std::uint32_t node = 1; node < topology_.nodes(); ++node) {
-    works.push_back(group_.start(Collective::Send(BytesOf(heading), Leader(node), kTag)));
-    if (bytes.empty()) continue;
-    works.push_back(group_.start(Collective::Send(bytes, Leader(node), kTag + 1)));
+    Send(transfers, BytesOf(heading), node, kTag, kWhichText);
+    if (!bytes.empty()) Send(transfers, bytes, node, kTag + 1, kManifestText);
   }
-  return WaitAll(works);
+  return Await(transfers, kPeerTimeout);
 }
 
 Result<std::optional<Manifest>> ReadOnce::HearManifest() {
   Heading heading;
-  RETURN_IF_ERROR(
-      group_.start(Collective::Recv(WritableBytesOf(heading), Leader(0), kTag))->wait());
+  Transfers told;
+  Hear(told, WritableBytesOf(heading), 0, kTag, kWhichText);
+  RETURN_IF_ERROR(Await(told, kPeerTimeout));
   if (heading.failed != 0) {
     return Status(Code::kUnavailable, "node 0 could not open the newest checkpoint");
   }
   if (heading.found == 0) return std::optional<Manifest>();
   const auto words = std::make_shared<std::vector<std::uint64_t>>((heading.bytes + 7) / 8);
   const auto bytes = std::as_writable_bytes(std::span(*words)).first(heading.bytes);
-  RETURN_IF_ERROR(group_.start(Collective::Recv(bytes, Leader(0), kTag + 1))->wait());
+  Transfers sent;
+  Hear(sent, bytes, 0, kTag + 1, kManifestText);
+  RETURN_IF_ERROR(Await(sent, kPeerTimeout));
   auto manifest = Manifest::Parse(bytes, words);
   if (!manifest.ok()) return std::move(manifest).status();
   return std::optional(*std::move(manifest));
@@ -104,15 +151,13 @@ Result<std::vector<BlockSet>> ReadOnce::CompareWants(const Status& mine, const B
   auto& own = words[topology_.node()];
   own[0] = mine.ok() ? 0 : 1;
   std::copy(blocks.words().begin(), blocks.words().end(), own.begin() + 1);
-  Works works;
+  Transfers transfers;
   for (std::uint32_t node = 0; node < nodes; ++node) {
     if (node == topology_.node()) continue;
-    works.push_back(
-        group_.start(Collective::Send(std::as_bytes(std::span(own)), Leader(node), kTag + 2)));
-    works.push_back(group_.start(
-        Collective::Recv(std::as_writable_bytes(std::span(words[node])), Leader(node), kTag + 2)));
+    Send(transfers, std::as_bytes(std::span(own)), node, kTag + 2, kWantText);
+    Hear(transfers, std::as_writable_bytes(std::span(words[node])), node, kTag + 2, kWantText);
   }
-  const Status told = WaitAll(works);
+  const Status told = Await(transfers, kPeerTimeout);
   RETURN_IF_ERROR(mine);
   RETURN_IF_ERROR(told);
   std::vector<BlockSet> wants;
@@ -125,73 +170,122 @@ Result<std::vector<BlockSet>> ReadOnce::CompareWants(const Status& mine, const B
   return wants;
 }
 
+namespace {
+
+struct Run {
+  std::uint64_t begin = 0, end = 0;  // Bytes of a turn.
+  std::span<const std::byte> of(std::span<const std::byte> bytes) const {
+    return bytes.subspan(begin, end - begin);
+  }
+  std::span<std::byte> of(std::span<std::byte> bytes) const {
+    return bytes.subspan(begin, end - begin);
+  }
+};
+
+}  // namespace
+
+// What is under way of one round.
+struct ReadOnce::Round {
+  std::vector<const ReadTurn*> turns;           // By node; null: it has read all of its own.
+  std::vector<std::vector<std::byte>> buffers;  // By node: what is heard from it.
+  std::vector<std::uint64_t> sound;             // By node: whether it could read its turn.
+  std::span<const std::byte> mine;
+  Transfers transfers;
+};
+
 struct ReadOnce::Filling {
   const checkpoint::LoadPlan& plan;
   std::span<std::byte* const> into;
   std::vector<BlockSet> wants;
   Turns turns;
-  std::vector<std::vector<std::byte>> buffers;  // By node: what is heard from it in a round.
-  Status failed;                                // The first failure of this node.
+  Status failed;  // The first failure of this node.
+
+  // What the node wants of a turn, in runs.
+  std::vector<Run> RunsOf(std::uint32_t node, const ReadTurn& turn) const {
+    const ManifestFile file = plan.manifest().file(turn.file);
+    const auto wanted = [&](std::uint64_t block) {
+      return wants[node].Has(file.first_block + turn.first + block);
+    };
+    std::vector<Run> runs;
+    for (std::uint64_t block = 0; block < turn.blocks; ++block) {
+      if (!wanted(block)) continue;
+      const std::uint64_t begin = block;
+      while (block + 1 < turn.blocks && wanted(block + 1)) ++block;
+      const std::uint64_t whole = (block + 1) * checkpoint::kBlock;
+      runs.push_back({.begin = begin * checkpoint::kBlock, .end = std::min(whole, BytesOf(turn))});
+    }
+    return runs;
+  }
+  std::uint64_t BytesOf(const ReadTurn& turn) const {
+    const std::uint64_t begin = turn.first * checkpoint::kBlock;
+    return std::min(turn.blocks * checkpoint::kBlock, plan.manifest().file(turn.file).size - begin);
+  }
 };
 
-Status ReadOnce::Round(Filling& filling, std::size_t round) {
+// Receives first, so that nobody's bytes wait for this node's store.
+void ReadOnce::Begin(Filling& filling, std::size_t number, Round& round) {
   const Manifest& manifest = filling.plan.manifest();
   const std::uint32_t me = topology_.node();
-  const auto turn_of = [&](std::uint32_t node) {
-    return round < filling.turns[node].size() ? &filling.turns[node][round] : nullptr;
-  };
-  const auto wants = [&](std::uint32_t node, const ReadTurn& turn) {
-    return filling.wants[node].HasAny(manifest.file(turn.file).first_block + turn.first,
-                                      turn.blocks);
-  };
-  const auto bytes_of = [&](const ReadTurn& turn) {
-    const std::uint64_t begin = turn.first * checkpoint::kBlock;
-    return std::min(turn.blocks * checkpoint::kBlock, manifest.file(turn.file).size - begin);
-  };
-  // Receives first, so that nobody's bytes wait for this node's store.
-  Works works;
-  std::vector<std::uint64_t> sound(topology_.nodes());
+  round.transfers.clear();
+  round.turns.assign(topology_.nodes(), nullptr);
+  round.buffers.resize(topology_.nodes());
+  round.sound.assign(topology_.nodes(), 0);
   for (std::uint32_t node = 0; node < topology_.nodes(); ++node) {
-    const ReadTurn* turn = turn_of(node);
-    if (node == me || turn == nullptr || !wants(me, *turn)) continue;
-    filling.buffers[node].resize(bytes_of(*turn));
-    works.push_back(
-        group_.start(Collective::Recv(WritableBytesOf(sound[node]), Leader(node), kTag + 3)));
-    works.push_back(group_.start(Collective::Recv(filling.buffers[node], Leader(node), kTag + 4)));
-  }
-  std::span<const std::byte> mine;
-  const ReadTurn* turn = turn_of(me);
-  if (turn != nullptr) {
-    if (filling.failed.ok()) {
-      auto read = sink_.Read(manifest.save(), manifest.file(turn->file), turn->first, turn->blocks);
-      if (read.ok()) mine = *read;
-      if (!read.ok()) filling.failed = std::move(read).status();
-    }
-    sound[me] = filling.failed.ok() ? 1 : 0;
-    if (!filling.failed.ok()) {
-      filling.buffers[me].resize(bytes_of(*turn));
-      mine = filling.buffers[me];
-    }
-    for (std::uint32_t node = 0; node < topology_.nodes(); ++node) {
-      if (node == me || !wants(node, *turn)) continue;
-      works.push_back(group_.start(Collective::Send(BytesOf(sound[me]), Leader(node), kTag + 3)));
-      works.push_back(group_.start(Collective::Send(mine, Leader(node), kTag + 4)));
+    if (number >= filling.turns[node].size()) continue;
+    const ReadTurn& turn = filling.turns[node][number];
+    round.turns[node] = &turn;
+    const std::vector<Run> runs = filling.RunsOf(me, turn);
+    if (node == me || runs.empty()) continue;
+    round.buffers[node].resize(filling.BytesOf(turn));
+    const std::string what = TurnText(manifest, turn);
+    Hear(round.transfers, WritableBytesOf(round.sound[node]), node, kTag + 3, what);
+    for (const Run& run : runs) {
+      Hear(round.transfers, run.of(std::span(round.buffers[node])), node, kTag + 4, what);
     }
   }
-  RETURN_IF_ERROR(WaitAll(works));
+  const ReadTurn* turn = round.turns[me];
+  if (turn == nullptr) return;
+  if (filling.failed.ok()) {
+    auto read = sink_.Read(manifest.save(), manifest.file(turn->file), turn->first, turn->blocks);
+    if (read.ok()) round.mine = *read;
+    if (!read.ok()) filling.failed = std::move(read).status();
+  }
+  round.sound[me] = filling.failed.ok() ? 1 : 0;
+  if (!filling.failed.ok()) {
+    round.buffers[me].resize(filling.BytesOf(*turn));
+    round.mine = round.buffers[me];
+  }
   for (std::uint32_t node = 0; node < topology_.nodes(); ++node) {
-    const ReadTurn* heard = turn_of(node);
-    if (heard == nullptr || !wants(me, *heard)) continue;
-    if (sound[node] == 0) {
+    const std::vector<Run> runs = filling.RunsOf(node, *turn);
+    if (node == me || runs.empty()) continue;
+    const std::string what = TurnText(manifest, *turn);
+    Send(round.transfers, BytesOf(round.sound[me]), node, kTag + 3, what);
+    for (const Run& run : runs) {
+      Send(round.transfers, run.of(round.mine), node, kTag + 4, what);
+    }
+  }
+}
+
+Status ReadOnce::End(Filling& filling, Round& round) {
+  RETURN_IF_ERROR(Await(round.transfers, sink_.patience()));
+  const std::uint32_t me = topology_.node();
+  for (std::uint32_t node = 0; node < topology_.nodes(); ++node) {
+    const ReadTurn* heard = round.turns[node];
+    if (heard == nullptr) continue;
+    const std::vector<Run> runs = filling.RunsOf(me, *heard);
+    if (runs.empty()) continue;
+    if (round.sound[node] == 0) {
       if (filling.failed.ok()) {
-        filling.failed =
-            Status(Code::kAborted, "node " + std::to_string(node) + " could not read " +
-                                       std::string(manifest.file(heard->file).name));
+        filling.failed = Status(Code::kAborted, NodeText(node) + " could not read " +
+                                                    TurnText(filling.plan.manifest(), *heard));
       }
       continue;
     }
-    filling.plan.Scatter(heard->file, heard->first * checkpoint::kBlock,
-                         node == me ? mine : filling.buffers[node], filling.into);
+    const std::span<const std::byte> bytes = node == me ? round.mine : round.buffers[node];
+    for (const Run& run : runs) {
+      filling.plan.Scatter(heard->file, heard->first * checkpoint::kBlock + run.begin,
+                           run.of(bytes), filling.into);
+    }
   }
   return {};
 }
@@ -205,7 +299,6 @@ Status ReadOnce::Fill(const Manifest& manifest, const Status& ready,
   const std::uint32_t nodes = topology_.nodes();
   Filling filling{.plan = *plan, .into = into, .wants = *std::move(wants)};
   filling.turns.resize(nodes);
-  filling.buffers.resize(nodes);
   // Large enough for a store, small enough for every node to have some.
   std::uint64_t most = 0;
   for (const BlockSet& want : filling.wants) most = std::max(most, want.size());
@@ -218,8 +311,15 @@ Status ReadOnce::Fill(const Manifest& manifest, const Status& ready,
   }
   std::size_t rounds = 0;
   for (const auto& of_node : filling.turns) rounds = std::max(rounds, of_node.size());
-  for (std::size_t round = 0; round < rounds; ++round) {
-    RETURN_IF_ERROR(Round(filling, round));
+  // While one round's bytes travel, the next is read.
+  Round slots[2];
+  for (std::size_t round = 0; round <= rounds; ++round) {
+    if (round < rounds) Begin(filling, round, slots[round % 2]);
+    if (round == 0) continue;
+    Status ended = End(filling, slots[(round - 1) % 2]);
+    if (ended.ok()) continue;
+    if (round < rounds) static_cast<void>(Await(slots[round % 2].transfers, sink_.patience()));
+    return ended;
   }
   return filling.failed;
 }

@@ -7,16 +7,21 @@
 //      (checkpoint::LoadPlan), and tells the others which blocks that takes, or that it failed.
 //   3. All divide the blocks alike (checkpoint::DivideReads), and take turns: in a round each reads
 //      its next blocks, checks their CRCs, sends them to those who want them, and puts what it
-//      reads and hears in its place.  Memory: one turn of every node.
+//      reads and hears in its place.  It reads those of the next round meanwhile.  Memory: two
+//      turns of every node.
 //
 // A leader that fails goes on through the rounds without reading, so that nobody waits for it in
 // vain; those who wanted its blocks fail then, too.  The group has all ranks, so only transfers are
-// used.  One thread, that of the node's leader.
+// used.  One that is silent for longer than its store may be (CheckpointSink::patience) is named,
+// with what it was to read, and the group is aborted: its buffers are ours again then.  One thread,
+// that of the node's leader.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "runtime/base/result.h"
@@ -43,12 +48,27 @@ class ReadOnce {
  private:
   using Turns = std::vector<std::vector<checkpoint::ReadTurn>>;  // By node.
   struct Filling;
+  struct Round;
+  // What goes to another node, or comes from it: "MiB 0 to 15 of FILE".
+  struct Transfer {
+    std::unique_ptr<Work> work;
+    std::uint32_t node = 0;
+    bool sends = false;
+    std::string what;
+  };
+  using Transfers = std::vector<Transfer>;
 
+  void Send(Transfers& transfers, std::span<const std::byte> bytes, std::uint32_t node, int tag,
+            const std::string& what);
+  void Hear(Transfers& transfers, std::span<std::byte> bytes, std::uint32_t node, int tag,
+            const std::string& what);
+  Status Await(const Transfers& transfers, Duration patience);
   Result<std::optional<checkpoint::Manifest>> HearManifest();
   Status TellManifest(const Status& opened, std::span<const std::byte> bytes);
   Result<std::vector<checkpoint::BlockSet>> CompareWants(const Status& mine,
                                                          const checkpoint::BlockSet& blocks);
-  Status Round(Filling& filling, std::size_t round);
+  void Begin(Filling& filling, std::size_t number, Round& round);
+  Status End(Filling& filling, Round& round);
   int Leader(std::uint32_t node) const { return topology_.RankAt(node, 0); }
 
   ProcessGroup& group_;

@@ -5,6 +5,8 @@
 #include <cerrno>
 
 #include "runtime/base/check.h"
+#include "runtime/base/env_posix.h"
+#include "runtime/base/text.h"
 #include "runtime/checkpoint/claim.h"
 #include "runtime/checkpoint/load.h"
 #include "runtime/checkpoint/shard.h"
@@ -17,7 +19,6 @@ namespace {
 
 constexpr auto kLoadTimeout = std::chrono::minutes(30);
 constexpr auto kMemoryTimeout = std::chrono::seconds(60);
-constexpr char kReadMemory[] = "checkpoint.read";
 constexpr std::uint64_t kReadBytes = std::uint64_t{16} << 20U;  // The most that is read at a time.
 
 std::int64_t WallMs() {
@@ -39,7 +40,9 @@ Result<std::span<const std::byte>> Map(const UniqueFd& fd, std::size_t bytes,
 }  // namespace
 
 LinkSink::~LinkSink() {
-  if (!read_memory_.empty()) munmap(read_memory_.data(), read_memory_.size());
+  for (const ReadMemory& memory : memories_) {
+    if (!memory.bytes.empty()) munmap(memory.bytes.data(), memory.bytes.size());
+  }
 }
 
 Result<std::optional<checkpoint::Manifest>> LinkSink::OpenNewest() {
@@ -54,22 +57,23 @@ Result<std::optional<checkpoint::Manifest>> LinkSink::OpenNewest() {
   return std::optional(*std::move(manifest));
 }
 
-Status LinkSink::GetReadMemory() {
-  if (!read_memory_.empty()) return {};
-  const auto memory = link_.GetMemory(kReadMemory, kReadBytes, kMemoryTimeout);
-  if (!memory.ok()) return memory.status();
-  const auto mapped = MapShared(memory->fd.get(), kReadMemory, kReadBytes);
-  if (mapped.ok()) read_memory_ = *mapped;
+Status LinkSink::MapOnce(ReadMemory& memory) {
+  if (!memory.bytes.empty()) return {};
+  const auto got = link_.GetMemory(memory.name, kReadBytes, kMemoryTimeout);
+  if (!got.ok()) return got.status();
+  const auto mapped = MapShared(got->fd.get(), memory.name, kReadBytes);
+  if (mapped.ok()) memory.bytes = *mapped;
   return mapped.status();
 }
 
 Result<std::span<const std::byte>> LinkSink::Read(const checkpoint::SaveId& save,
                                                   const checkpoint::ManifestFile& file,
                                                   std::uint64_t first, std::uint64_t blocks) {
-  RETURN_IF_ERROR(GetReadMemory());
+  std::swap(memories_[0], memories_[1]);
+  RETURN_IF_ERROR(MapOnce(memories_[0]));
   const checkpoint::Blocks wanted = checkpoint::BlocksOf("", file, first, blocks);
   CHECK(wanted.bytes() <= kReadBytes);
-  RETURN_IF_ERROR(link_.ReadBlocks({.memory = kReadMemory,
+  RETURN_IF_ERROR(link_.ReadBlocks({.memory = memories_[0].name,
                                     .generation = save.generation,
                                     .step = save.step,
                                     .nonce = save.nonce,
@@ -78,7 +82,15 @@ Result<std::span<const std::byte>> LinkSink::Read(const checkpoint::SaveId& save
                                     .first = first,
                                     .crcs = {wanted.crcs.begin(), wanted.crcs.end()}},
                                    kLoadTimeout));
-  return std::span<const std::byte>(read_memory_.first(wanted.bytes()));
+  return std::span<const std::byte>(memories_[0].bytes.first(wanted.bytes()));
+}
+
+// The other node's mover gives up after checkpoint.deadline, and that node tells so; by then it may
+// have waited as long for a third one, whose mover did.
+Duration LinkSink::patience() const {
+  const auto text = GetEnv("MUSTER_CHECKPOINT_DEADLINE_MS");
+  const auto ms = text ? ParseUnsigned(*text) : std::nullopt;
+  return ms.value_or(0) == 0 ? kReadPatience : 3 * Duration(std::chrono::milliseconds(*ms));
 }
 
 Status LinkSink::Save(const StagedShard& shard) {
@@ -132,9 +144,10 @@ Result<std::span<const std::byte>> DirectSink::Read(const checkpoint::SaveId& sa
   const checkpoint::Blocks wanted =
       checkpoint::BlocksOf(checkpoint::FolderOf(run_, save), file, first, blocks);
   RETURN_IF_ERROR(CheckSize(*store_, wanted.path, wanted.file_size));
-  read_.resize(wanted.bytes());
-  RETURN_IF_ERROR(ReadBlocksInto(*store_, wanted, read_));
-  return std::span<const std::byte>(read_);
+  std::swap(read_[0], read_[1]);
+  read_[0].resize(wanted.bytes());
+  RETURN_IF_ERROR(ReadBlocksInto(*store_, wanted, read_[0]));
+  return std::span<const std::byte>(read_[0]);
 }
 
 Status DirectSink::Save(const StagedShard& shard) {

@@ -2,6 +2,7 @@
 // is no launcher.  One thread, that of the node's leader.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,15 +24,21 @@ class LinkSink final : public CheckpointSink {
   Result<std::span<const std::byte>> Read(const checkpoint::SaveId& save,
                                           const checkpoint::ManifestFile& file, std::uint64_t first,
                                           std::uint64_t blocks) override;
+  Duration patience() const override;
   Status Save(const StagedShard& shard) override;
   Status Skip(std::uint64_t step) override;
   Result<std::vector<link::Saved>> Poll(Duration timeout) override;
 
  private:
-  Status GetReadMemory();
+  struct ReadMemory {
+    std::string name;
+    std::span<std::byte> bytes;  // The mover reads into it.
+  };
+  Status MapOnce(ReadMemory& memory);
 
   RankLink& link_;
-  std::span<std::byte> read_memory_;  // The mover reads into it.
+  std::array<ReadMemory, 2> memories_ = {
+      {{"checkpoint.read0", {}}, {"checkpoint.read1", {}}}};  // In turn.
 };
 
 // Writes and commits within Save: training waits for the store.  One node's leader saves; those of
@@ -61,7 +68,7 @@ class DirectSink final : public CheckpointSink {
   const std::string run_;
   const std::uint64_t generation_;  // 0: only loads.
   std::vector<link::Saved> saved_;
-  std::vector<std::byte> read_;
+  std::array<std::vector<std::byte>, 2> read_;  // In turn.
 };
 
 }  // namespace muster

@@ -3,14 +3,18 @@
 //   checkpoint_parts scale FOLDER           100,000 tensors in 64 shards: view, plan, memory
 //   checkpoint_parts write FOLDER MIB       WriteShard, CRC and fsync, of random bytes
 //   checkpoint_parts plain FOLDER MIB       write(2) of the same bytes, and fsync
-//   checkpoint_parts load FOLDER MIB FROM TO   saved by FROM ranks, loaded by TO
+//   checkpoint_parts beside FOLDER MIB RUNS    the two in turn
+//   checkpoint_parts memcpy - MIB THREADS      three times, of so many bytes in all
+//   checkpoint_parts save STORE MIB FROM       by FROM nodes, a run of their own
+//   checkpoint_parts load STORE MIB FROM TO    what those saved, by TO nodes
 //
 // Prints one line of JSON.
 #include <fcntl.h>
-#include <malloc.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <barrier>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -19,10 +23,12 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "runtime/base/check.h"
 #include "runtime/base/file_posix.h"
+#include "runtime/base/mutex.h"
 #include "runtime/checkpoint/claim.h"
 #include "runtime/checkpoint/commit.h"
 #include "runtime/checkpoint/crc32c.h"
@@ -30,7 +36,12 @@
 #include "runtime/checkpoint/manifest_builder.h"
 #include "runtime/checkpoint/plan.h"
 #include "runtime/checkpoint/shard.h"
+#include "runtime/checkpoint/store_nfs.h"
 #include "runtime/checkpoint/store_posix.h"
+#include "runtime/comm/group_threads.h"
+#include "runtime/train/checkpoint.h"
+#include "runtime/train/read_once.h"
+#include "runtime/train/topology.h"
 
 namespace muster::checkpoint {
 namespace {
@@ -150,11 +161,29 @@ int Scale(const std::string& folder, bool prepare) {
 
 // ---- write and load -----------------------------------------------------------------------------
 
-int Write(const std::string& folder, std::uint64_t mib, bool plain) {
-  const std::vector<std::byte> bytes = RandomBytes(mib * kBlock);
-  const std::vector<StagedTensor> tensors = {WholeTensor("w", "F32", {mib, kBlock / 4})};
-  Stopwatch watch;
+struct Took {
+  double seconds = 0, cpu = 0;
+};
+
+// Weights of 9 MiB and biases of 12 KiB in turn, and one more tensor of what is left.
+std::vector<StagedTensor> LayersOf(std::uint64_t bytes) {
+  constexpr std::uint64_t kIn = 768, kOut = 3072;
+  std::vector<StagedTensor> tensors;
+  std::uint64_t left = bytes / 4;
+  for (int layer = 0; left >= kIn * kOut + kOut; ++layer) {
+    const std::string name = "layer" + std::to_string(layer);
+    tensors.push_back(WholeTensor(name + ".weight", "F32", {kIn, kOut}));
+    tensors.push_back(WholeTensor(name + ".bias", "F32", {kOut}));
+    left -= kIn * kOut + kOut;
+  }
+  if (left > 0) tensors.push_back(WholeTensor("rest", "F32", {left}));
+  return tensors;
+}
+
+Took WriteOnce(const std::string& folder, std::span<const std::byte> bytes, bool plain) {
+  const std::vector<StagedTensor> tensors = LayersOf(bytes.size());
   const double cpu = CpuSeconds();
+  Stopwatch watch;
   if (plain) {
     const UniqueFd fd(
         open((folder + "/plain").c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
@@ -167,7 +196,31 @@ int Write(const std::string& folder, std::uint64_t mib, bool plain) {
                      tensors, bytes)
               .ok());
   }
-  std::printf("{\"s\": %.4f, \"cpu_s\": %.4f}\n", watch.Lap(), CpuSeconds() - cpu);
+  return {.seconds = watch.Lap(), .cpu = CpuSeconds() - cpu};
+}
+
+int Write(const std::string& folder, std::uint64_t mib, bool plain) {
+  const Took took = WriteOnce(folder, RandomBytes(mib * kBlock), plain);
+  std::printf("{\"s\": %.4f, \"cpu_s\": %.4f}\n", took.seconds, took.cpu);
+  return 0;
+}
+
+// In one process, one right after the other: a virtual machine gives free memory back to its host,
+// and a page that has to come from there again costs several times the write of it.
+int Beside(const std::string& folder, std::uint64_t mib, int runs) {
+  const std::vector<std::byte> bytes = RandomBytes(mib * kBlock);
+  std::string lists[2];
+  for (int run = -1; run < runs; ++run) {
+    for (const bool first : {true, false}) {
+      const bool plain = first == (run % 2 == 0);
+      const std::string own = folder + "/own";
+      std::filesystem::create_directory(own);
+      const Took took = WriteOnce(own, bytes, plain);
+      std::filesystem::remove_all(own);
+      if (run >= 0) lists[plain ? 1 : 0] += (run > 0 ? ", " : "") + std::to_string(took.seconds);
+    }
+  }
+  std::printf("{\"ours\": [%s], \"plain\": [%s]}\n", lists[0].c_str(), lists[1].c_str());
   return 0;
 }
 
@@ -179,49 +232,145 @@ StagedTensor PartOf(const StagedTensor& whole, std::uint32_t part, std::uint32_t
   return box;
 }
 
-int Load(const std::string& folder, std::uint64_t mib, std::uint32_t from, std::uint32_t to) {
-  auto store = OpenStore(folder);
-  CHECK(store.ok());
+// What a save cannot do without: from one touched memory to a shared one, in equal parts.
+int Copy(std::uint64_t mib, std::uint64_t threads) {
+  const std::vector<std::byte> from = RandomBytes(mib * kBlock);
+  const UniqueFd fd(memfd_create("copy", MFD_CLOEXEC));
+  CHECK(fd.valid() && ftruncate(fd.get(), static_cast<off_t>(from.size())) == 0);
+  void* into = mmap(nullptr, from.size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  CHECK(into != MAP_FAILED);
+  std::memset(into, 1, from.size());
+  std::string list;
+  for (int run = 0; run < 3; ++run) {
+    std::barrier start(static_cast<std::ptrdiff_t>(threads) + 1);
+    std::vector<std::jthread> copying;
+    for (std::uint64_t t = 0; t < threads; ++t) {
+      copying.emplace_back(
+          [&, begin = from.size() * t / threads, end = from.size() * (t + 1) / threads] {
+            start.arrive_and_wait();
+            std::memcpy(static_cast<std::byte*>(into) + begin, from.data() + begin, end - begin);
+          });
+    }
+    start.arrive_and_wait();
+    Stopwatch watch;
+    copying.clear();
+    list += (run > 0 ? ", " : "") + std::to_string(watch.Lap());
+  }
+  munmap(into, from.size());
+  std::printf("{\"s\": [%s]}\n", list.c_str());
+  return 0;
+}
+
+std::vector<StagedTensor> Weights(std::uint64_t mib) {
   std::vector<StagedTensor> tensors;
   for (std::uint64_t t = 0; t < mib / 8; ++t) {
     tensors.push_back(WholeTensor("t" + std::to_string(t), "F32", {2048, 1024}));
   }
-  const auto generation = Claim(**store, "r", 1, 1);
+  return tensors;
+}
+
+std::string RunName(std::uint32_t nodes) {
+  return "by" + std::to_string(nodes);
+}
+
+int Save(const std::string& folder, std::uint64_t mib, std::uint32_t nodes) {
+  const auto store = OpenAnyStore(folder);
+  CHECK(store.ok());
+  const std::string run = RunName(nodes);
+  const auto generation = Claim(**store, run, 1, 1);
   CHECK(generation.ok());
   const SaveId save{.generation = *generation, .step = 1, .nonce = 1};
-  CommitOrder order{.run = "r", .save = save, .nodes = from};
-  const std::vector<std::byte> bytes = RandomBytes(mib * kBlock / from + 8 * kBlock);
-  for (std::uint32_t rank = 0; rank < from; ++rank) {
+  CommitOrder order{.run = run, .save = save, .nodes = nodes};
+  const std::vector<std::byte> bytes = RandomBytes(mib * kBlock / nodes + 8 * kBlock);
+  for (std::uint32_t node = 0; node < nodes; ++node) {
     std::vector<StagedTensor> boxes;
-    for (const StagedTensor& whole : tensors) boxes.push_back(PartOf(whole, rank, from));
+    for (const StagedTensor& whole : Weights(mib)) boxes.push_back(PartOf(whole, node, nodes));
     auto report =
-        WriteShard(**store, {.run = "r", .save = save, .node = rank, .nodes = from}, boxes, bytes);
+        WriteShard(**store, {.run = run, .save = save, .node = node, .nodes = nodes}, boxes, bytes);
     CHECK(report.ok());
     order.reports.push_back(*std::move(report));
   }
   CHECK(Commit(**store, order).ok());
-  // All ranks' memory, touched before: what is measured is the load.
-  std::vector<std::vector<std::byte>> memory;
-  for (std::uint32_t rank = 0; rank < to; ++rank) {
-    std::uint64_t all = 0;
-    for (const StagedTensor& whole : tensors) all += BoxBytes(PartOf(whole, rank, to));
-    memory.emplace_back(all, std::byte{1});
+  return 0;
+}
+
+// Reads as movers do, without the link between.
+class StoreSink final : public CheckpointSink {
+ public:
+  StoreSink(const std::string& folder, std::string run) : run_(std::move(run)) {
+    auto store = OpenAnyStore(folder);
+    CHECK(store.ok());
+    store_ = *std::move(store);
   }
-  Stopwatch watch;
-  for (std::uint32_t rank = 0; rank < to; ++rank) {
-    const auto opened = OpenNewest(**store, "r");
+  Result<std::optional<Manifest>> OpenNewest() override {
+    auto opened = checkpoint::OpenNewest(*store_, run_);
     CHECK(opened.ok() && opened->has_value());
-    std::vector<StagedTensor> wanted;
-    std::vector<std::byte*> into;
-    std::byte* at = memory[rank].data();
-    for (const StagedTensor& whole : tensors) {
-      wanted.push_back(PartOf(whole, rank, to));
-      into.push_back(at);
-      at += BoxBytes(wanted.back());
-    }
-    const auto plan = LoadPlan::Make((*opened)->manifest, std::move(wanted));
-    CHECK(plan.ok() && Fill(**store, FolderOf("r", save), *plan, into).ok());
+    return std::optional((*opened)->manifest);
   }
+  Result<std::span<const std::byte>> Read(const SaveId& save, const ManifestFile& file,
+                                          std::uint64_t first, std::uint64_t blocks) override {
+    const Blocks wanted = BlocksOf(FolderOf(run_, save), file, first, blocks);
+    std::swap(read_[0], read_[1]);
+    read_[0].resize(wanted.bytes());
+    RETURN_IF_ERROR(ReadBlocksInto(*store_, wanted, read_[0]));
+    return std::span<const std::byte>(read_[0]);
+  }
+  Status Save(const StagedShard&) override { return {}; }
+  Status Skip(std::uint64_t) override { return {}; }
+  Result<std::vector<link::Saved>> Poll(Duration) override { return std::vector<link::Saved>(); }
+
+ private:
+  const std::string run_;
+  std::unique_ptr<Store> store_;
+  std::vector<std::byte> read_[2];
+};
+
+// What `from` nodes saved, by `to` nodes of one rank, each a thread, as the training loop loads it.
+int Load(const std::string& folder, std::uint64_t mib, std::uint32_t from, int to) {
+  ThreadsRendezvous rendezvous(to);
+  std::barrier start(to + 1);
+  // Movers are processes: what opens or closes a store knows of no other thread.
+  Mutex mutex;
+  const auto alone = [&](const auto& act) {
+    const MutexLock lock(mutex);
+    return act();
+  };
+  const auto load = [&](int node) {
+    std::vector<StagedTensor> wanted;
+    std::uint64_t bytes = 0;
+    for (const StagedTensor& whole : Weights(mib)) {
+      wanted.push_back(
+          PartOf(whole, static_cast<std::uint32_t>(node), static_cast<std::uint32_t>(to)));
+      bytes += BoxBytes(wanted.back());
+    }
+    std::vector<std::byte> memory(bytes, std::byte{1});  // Touched: what is measured is the load.
+    std::vector<std::byte*> into;
+    std::byte* at = memory.data();
+    for (const StagedTensor& box : wanted) {
+      into.push_back(at);
+      at += BoxBytes(box);
+    }
+    std::vector<Place> places;
+    for (int other = 0; other < to; ++other) places.push_back({.node = other});
+    const auto topology = Topology::Make(places, node, static_cast<std::uint32_t>(to));
+    CHECK(topology.ok());
+    const auto group = MakeThreadsGroup(rendezvous, node);
+    auto sink = alone([&] { return std::make_unique<StoreSink>(folder, RunName(from)); });
+    ReadOnce read_once(*group, *topology, *sink);
+    start.arrive_and_wait();
+    const auto opened = read_once.Open();
+    CHECK(opened.ok() && opened->has_value());
+    const Status filled = read_once.Fill(**opened, Status(), std::move(wanted), into);
+    if (!filled.ok()) std::fprintf(stderr, "node %d: %s\n", node, filled.message().c_str());
+    CHECK(filled.ok());
+    CHECK(group->barrier().ok());
+    alone([&] { return std::exchange(sink, nullptr); });
+  };
+  std::vector<std::jthread> threads;
+  for (int node = 0; node < to; ++node) threads.emplace_back(load, node);
+  start.arrive_and_wait();
+  Stopwatch watch;
+  threads.clear();
   std::printf("{\"s\": %.4f}\n", watch.Lap());
   return 0;
 }
@@ -234,7 +383,12 @@ int Main(const std::vector<std::string>& words) {
   if (words[0] == "prepare") return Scale(words[1], true);
   if (words[0] == "scale") return Scale(words[1], false);
   CHECK(words.size() >= 3);
-  if (words[0] == "load") return Load(words[1], number(2), number(3), number(4));
+  if (words[0] == "beside") return Beside(words[1], number(2), static_cast<int>(number(3)));
+  if (words[0] == "memcpy") return Copy(number(2), number(3));
+  if (words[0] == "save") return Save(words[1], number(2), number(3));
+  if (words[0] == "load") {
+    return Load(words[1], number(2), number(3), static_cast<int>(number(4)));
+  }
   return Write(words[1], number(2), words[0] == "plain");
 }
 

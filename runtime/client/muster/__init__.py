@@ -6,13 +6,17 @@
         loss = train(step)
         muster.progress(step + 1, loss=loss)   # `muster show JOB` draws the curve
         if muster.should_stop():               # cancelled or preempted: all ranks hear it at one step
-            save()
             break
 
 Outside muster everything is a harmless no-op: rank 0 of 1 (or what torchrun or mpirun say), never a
-reason to stop.  Nothing here costs more than a few microseconds, except kv_set and kv_get.  Any thread
-may call anything; in forked children, such as a data loader's workers, everything is silent.  No
-signal handler is set.
+reason to stop.  Only save() raises there: a script must not believe that it saved.  Nothing costs more
+than a few microseconds, except kv_set, kv_get and checkpoints:
+
+    found = muster.load()                      # the newest that is committed, or None
+    muster.save(step, {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+
+Any thread may call anything; in forked children, such as a data loader's workers, everything is
+silent.  No signal handler is set.
 """
 
 from __future__ import annotations
@@ -23,10 +27,12 @@ import warnings as _warnings
 from typing import Optional, SupportsFloat, Union
 
 from . import _native
+from ._checkpoint import Loaded, Shard, can_save, load, load_into, save, saved_step, wait_saved
+from ._native import Error
 
-__all__ = ["Error", "attempt", "grace_left", "job_id", "kv_get", "kv_set", "linked", "local_rank",
-           "local_world_size", "node_rank", "note", "num_nodes", "phase", "progress", "rank", "run_id",
-           "should_stop", "world_size"]
+__all__ = ["Error", "Loaded", "Shard", "attempt", "can_save", "grace_left", "job_id", "kv_get", "kv_set", "linked", "load",
+           "load_into", "local_rank", "local_world_size", "node_rank", "note", "num_nodes", "phase", "progress",
+           "rank", "run_id", "save", "saved_step", "should_stop", "wait_saved", "world_size"]
 
 _lib = _native.load()
 _RANK: int = _lib.muster_rank()  # Opens the link, so that no program started later inherits it.
@@ -37,10 +43,6 @@ _own_keys: "dict[str, bytes]" = {}  # Of a process that is alone.
 PHASES = ("starting", "restoring", "training", "checkpoint", "stopping", "data", "forward", "backward",
           "comm", "optimizer", "evaluation")
 _NUMBER_OF = {name: number for number, name in enumerate(PHASES)}
-
-
-class Error(RuntimeError):
-    """A call could not be carried out; the message says why."""
 
 
 # ---- who is this ---------------------------------------------------------------------------------

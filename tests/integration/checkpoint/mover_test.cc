@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -247,6 +248,70 @@ TEST(Mover, TellsWhereItIsInThePageThatItIsHanded) {
   EXPECT_NE(where.find("fsync of the folder run/data/g0000000001-s000000000005-"),
             std::string::npos)
       << where;
+}
+
+// In a local store: of runs whose job daemon was killed, and that no attempt came back for.
+TEST(Mover, RemovesWhatWasForgottenOnItsNodeAndNothingElse) {
+  namespace fs = std::filesystem;
+  const TemporaryFolder folder;
+  const auto make = [&](const std::string& name, std::chrono::hours age) {
+    const fs::path run = fs::path(folder.path()) / name;
+    fs::create_directories(run / "data/g1");
+    EXPECT_TRUE(WriteFileAtomically((run / "data/g1/shard").string(), "bytes").ok());
+    const auto then = fs::file_time_type::clock::now() - age;
+    for (const auto& at : {run / "data/g1/shard", run / "data/g1", run / "data", run}) {
+      fs::last_write_time(at, then);
+    }
+    return run;
+  };
+  const std::string run(32, 'a'), other(32, 'b');
+  const std::chrono::hours old(25), young(23);
+  MoverProcess of_another;
+  const auto runs = make(std::string(32, 'e') + ".n1", old);
+  Expect<Opened>(of_another.Ask(Open{.store = folder.path(), .run = runs.filename()}));
+  Expect<PartsFound>(of_another.Ask(FindParts{}));
+  for (const auto& at : {runs / "data", runs}) {
+    fs::last_write_time(at, fs::file_time_type::clock::now() - old);
+  }
+  const auto forgotten = make(other + ".n1", old);
+  const auto own = make(run + ".n1", old);
+  const fs::path stays[] = {own,
+                            make(std::string(32, 'c') + ".n1", young),
+                            make(other + ".n2", old),
+                            make("mine.n1", old),
+                            make(std::string(32, 'g') + ".n1", old),
+                            make(other, old)};
+  // Only what is in it has changed since.
+  const auto used = make(std::string(32, 'd') + ".n1", old);
+  fs::last_write_time(used / "data/g1/shard", fs::file_time_type::clock::now());
+  MoverProcess mover;
+  Expect<Opened>(mover.Ask(Open{.store = folder.path(), .run = run + ".n1"}));
+  EXPECT_TRUE(Expect<PartsFound>(mover.Ask(FindParts{})).parts.empty());
+  EXPECT_TRUE(Expect<PartsFound>(mover.Ask(FindParts{})).parts.empty()) << "when it has swept";
+  EXPECT_FALSE(fs::exists(forgotten));
+  for (const auto& path : stays) EXPECT_TRUE(fs::exists(path / "data/g1/shard")) << path;
+  EXPECT_TRUE(fs::exists(used));
+  EXPECT_TRUE(fs::exists(runs / "data")) << "its mover lives";
+}
+
+// Who may take a nice value back, as a mover of root's agent may, writes behind the ranks.
+TEST(Mover, IsNicerThanTheRanksWhileItWritesAndNoLonger) {
+  if (geteuid() != 0) GTEST_SKIP() << "skipped: needs root";
+  TemporaryFolder folder;
+  MoverProcess mover;
+  const auto nice = [&] { return getpriority(PRIO_PROCESS, static_cast<id_t>(mover.pid())); };
+  const int before = nice();
+  Expect<Opened>(mover.Ask(OpenAt(folder.path())));
+  Expect<Claimed>(mover.Ask(Claim{}));
+  Write write = WriteOf(1, 5, 0, 1);
+  write.bytes_per_s = 8192;
+  mover.Send(write, MemoryFor(5, 0, 1).get());
+  bool nicer = false;
+  while (!mover.Ready(1000)) nicer = nicer || nice() == 10;
+  EXPECT_TRUE(nicer);
+  Expect<Written>(mover.Receive());
+  Expect<Opened>(mover.Ask(OpenAt(folder.path())));
+  EXPECT_EQ(nice(), before);
 }
 
 TEST(Mover, EndsWith0OnQuitAndWhenTheSocketCloses) {

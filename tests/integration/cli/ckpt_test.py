@@ -6,9 +6,11 @@ usage: ckpt_test.py BIN [TEST...]
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -23,12 +25,12 @@ MUSTER = os.path.join(BIN, "muster")
 class Ckpt(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        """A job of two nodes that saved steps 2 to 10; the last three stayed."""
+        """A job of two nodes that saved steps 2 to 10; the last two stayed, and the first of all."""
         cls.whole = cls.enterClassContext(tempfile.TemporaryDirectory())
         done = subprocess.run(
             [MUSTER, "run", "-N", "2", "--ranks-per-node", "1", "--checkpoint-store", cls.whole,
-             "--", os.path.join(BIN, "byte_gpt"),
-             "--steps", "10", "--checkpoint-every", "2"],
+             "--checkpoint-keep", "last=2,every=9999d", "--checkpoint-metadata", "dataset=v3",
+             "--name", "kept", "--", os.path.join(BIN, "byte_gpt"), "--steps", "10", "--checkpoint-every", "2"],
             check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
         (cls.run_id,) = os.listdir(cls.whole)
@@ -56,13 +58,17 @@ class Ckpt(unittest.TestCase):
         (folder,) = [name for name in os.listdir(data) if f"-s{step:012}-" in name]
         return os.path.join(data, folder, "shard-00001-of-00002.safetensors")
 
-    def test_the_job_kept_its_newest(self):
-        self.assertEqual(self.commits(), ["g1-s10", "g1-s8", "g1-s6"])
+    def test_the_job_kept_what_its_rules_say(self):
+        self.assertEqual(self.commits(), ["g1-s10", "g1-s8", "g1-s2"])
         self.assertEqual(self.ckpt("ls")[0]["rubbish"], [])
 
-    def test_show_tells_the_sampler_and_picks_tensors(self):
+    def test_show_tells_job_nodes_and_sampler_and_picks_tensors(self):
         (shown,) = self.ckpt("show", self.run_id, "--commit", "g1-s8")
-        self.assertEqual(shown["commit"], "g1-s8")
+        topology, metadata = shown["topology"], shown["metadata"]
+        self.assertEqual((shown["commit"], topology["nodes"], topology["ranks"]), ("g1-s8", 2, 2))
+        self.assertEqual([host["ranks"] for host in topology["hosts"]], [1, 1])
+        self.assertEqual((metadata["job"]["name"], metadata["dataset"]), ("kept", "v3"))
+        self.assertEqual(metadata["job"]["command"][1:3], ["--steps", "10"])
         self.assertIn("seed", shown["host_state"]["run"])
         name = shown["tensors"][0]["name"]
         (some,) = self.ckpt("show", self.run_id, "--tensor", name)
@@ -150,6 +156,66 @@ class Ckpt(unittest.TestCase):
         for name, file in index["weight_map"].items():
             with safetensors.safe_open(os.path.join(self.out, file), framework="numpy") as opened:
                 self.assertEqual(list(opened.get_tensor(name).shape), shapes[name])
+
+
+class Share(unittest.TestCase):
+    MB_PER_S = 4
+    COMMIT = 3 * 4 * 834304  # Bytes: three arrays of floats.
+
+    def limit(self, share):
+        """Says it in the cluster file, which a coordinator reads when it starts."""
+        with open(os.path.join(self.state, "cluster.yaml"), "a", encoding="utf-8") as file:
+            file.write(f"shares:\n  - {{path: {share}, limit_mb_per_s: {self.MB_PER_S}}}\n")
+        words = f"--state\0{self.state}\0".encode()
+        (pid,) = [int(pid) for pid in os.listdir("/proc") if pid.isdigit()
+                  and self.command_line(pid).startswith(b"muster\0coordinator\0")
+                  and words in self.command_line(pid)]
+        os.kill(pid, signal.SIGKILL)  # Its keeper starts another one.
+        for _ in range(1200):
+            asked = subprocess.run([MUSTER, "nodes", "--cluster", self.state, "--json"],
+                                   check=False, capture_output=True, timeout=120)
+            if asked.returncode == 0 and self.command_line(pid) == b"":
+                return
+            time.sleep(0.05)
+        self.fail(asked)
+
+    @staticmethod
+    def command_line(pid):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                return file.read()
+        except OSError:
+            return b""
+
+    def test_two_jobs_on_a_share_write_no_more_than_its_limit_together(self):
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        share = os.path.join(folder, "share")
+        up = subprocess.run([MUSTER, "up", "--json", "--nodes", "2", "--slots", "1", "--name",
+                             "shares"], check=True, capture_output=True, timeout=120)
+        self.addCleanup(subprocess.run, [MUSTER, "down", "--name", "shares"], check=True,
+                        stdout=subprocess.DEVNULL, timeout=120)
+        self.state = json.loads(up.stdout)["state_dir"]
+        self.limit(share)
+        for name in "ab":
+            os.makedirs(os.path.join(share, name))
+        runs = [subprocess.Popen([MUSTER, "run", "--cluster", self.state, "-N", "1",
+                                  "--checkpoint-store", os.path.join(share, name), "--",
+                                  os.path.join(BIN, "byte_gpt"), "--steps", "1",
+                                  "--checkpoint-every", "1"], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                for name in "ab"]
+        for run in runs:
+            said = run.communicate(timeout=120)[0]
+            self.assertEqual(run.returncode, 0, said)
+        for name in "ab":
+            # From a claim, before any byte, to the record, behind all: half of the share's limit.
+            (run,) = os.listdir(os.path.join(share, name))
+            (claim,), (commit,) = ([
+                os.path.join(share, name, run, kind, file)
+                for file in os.listdir(os.path.join(share, name, run, kind))
+                if file.endswith(".json")] for kind in ("claims", "commits"))
+            seconds = os.stat(commit).st_mtime - os.stat(claim).st_mtime
+            self.assertGreaterEqual(seconds, 0.95 * self.COMMIT / (self.MB_PER_S / 2 * 1e6))
 
 
 if __name__ == "__main__":

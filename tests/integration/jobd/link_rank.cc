@@ -65,7 +65,18 @@ void Save(RankLink& link, std::uint64_t step, std::uint32_t node, std::uint32_t 
                                : "not saved: " + saved[0].error);
 }
 
-int Run(bool saves_at_the_end) {
+// Each when its file is there.
+void SaveWhenTold(RankLink& link, const std::string& folder) {
+  for (const std::uint64_t step : {30U, 40U, 50U}) {
+    while (access((folder + "/save-" + std::to_string(step)).c_str(), F_OK) != 0) {
+      if (!link.Poll(std::chrono::milliseconds(5)).ok() || link.stop_requested()) return;
+    }
+    Save(link, step, 0, 1);
+    Say("step " + std::to_string(step) + " is over");
+  }
+}
+
+int Run(bool saves_at_the_end, const std::string& when_told) {
   const auto who = WhoAmI();
   if (!who.ok()) return 2;
   const RankInfo& info = *who;
@@ -82,6 +93,7 @@ int Run(bool saves_at_the_end) {
   }
   (*link)->Report({.step = 10, .phase = link::Phase::kTraining, .note = "in training"});
   Say("waits");
+  if (!when_told.empty() && info.local_rank == 0) SaveWhenTold(**link, when_told);
   while (!(*link)->stop_requested() && (*link)->Poll(std::chrono::seconds(1)).ok()) {
   }
   if (saves_at_the_end && info.local_rank == 0) {
@@ -96,6 +108,6 @@ int Run(bool saves_at_the_end) {
 }  // namespace
 }  // namespace muster
 
-int main(int argc, char**) {
-  return muster::Run(argc > 1);
+int main(int argc, char** argv) {
+  return muster::Run(argc == 2, argc > 2 ? argv[2] : "");
 }

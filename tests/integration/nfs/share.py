@@ -1,6 +1,6 @@
 """A real NFS server (nfs-ganesha) on a host of hosts.py, over a disk that can lose its power.
 
-    with Hosts(1) as hosts, Share(hosts, folder, shim) as share:
+    with Hosts(1) as hosts, Share(hosts, folder, shim) as share:     quota="64M": on a btrfs that has one
         share.start()
         share.url()                  nfs://10.77.0.1/...; 20048 is its mountport
         share.power_cut()            kill -9, and what the disk was not told to keep is gone
@@ -61,11 +61,11 @@ class Share:
     host = -1
     address = "10.77.0.1"
 
-    def __init__(self, hosts, folder, shim, size="512M"):
+    def __init__(self, hosts, folder, shim, size="512M", quota=None):
         self.hosts, self.folder, self.shim = hosts, os.path.join(folder, "share"), shim
         self.path = os.path.join(self.folder, "export")
         self.log = os.path.join(self.folder, "ganesha.log")
-        self.size = size
+        self.size, self.quota = size, quota
         self.server = None
         self.device = None
         self.started = 0
@@ -73,11 +73,15 @@ class Share:
     def __enter__(self):
         os.makedirs(self.path)
         os.makedirs(os.path.join(self.folder, "recovery"))
+        # Root is above ext4's quotas, and below those of btrfs.
+        make = "mkfs.btrfs -q" if self.quota else "mkfs.ext4 -q -E lazy_itable_init=1,lazy_journal_init=1"
         self.sh(f"""
             truncate -s {self.size} /dev/shm/disk
-            mkfs.ext4 -q -E lazy_itable_init=1,lazy_journal_init=1 /dev/shm/disk
+            {make} /dev/shm/disk
             mount -o loop,dirsync /dev/shm/disk {self.path}
             mkdir {self.path}/ckpt && chmod 1777 {self.path}/ckpt""")
+        if self.quota:
+            self.sh(f"btrfs quota enable {self.path} && btrfs qgroup limit {self.quota} {self.path}")
         self.loop = self.sh(f"findmnt -no SOURCE {self.path}").strip()
         # Held, or the kernel would detach it between umount and mount.
         self.device = os.open(self.loop, os.O_RDONLY)

@@ -342,6 +342,32 @@ TEST_P(StoreConformance, CarriesTheCommitProtocol) {
   EXPECT_EQ(ListCommits(*store_, kRun)->size(), 2U);
 }
 
+// Two that both believe to be the head of one attempt, and one of the attempt before.
+TEST_P(StoreConformance, OfTwoWritersOfOneGenerationOneCommitsAndAZombieNever) {
+  const std::string run = "two-" + std::to_string(*FreshNonce());
+  const auto other = AnotherClient();
+  const auto tensors = SampleTensors();
+  const auto save = [&](Store& store, std::uint64_t generation, std::uint64_t step,
+                        std::uint64_t nonce) {
+    const auto bytes = SampleBytes(nonce);
+    return SaveWhole(store, run, {.generation = generation, .step = step, .nonce = nonce},
+                     {.tensors = tensors, .bytes = bytes}, 1000);
+  };
+  EXPECT_EQ(*Claim(*other, run, 1, 1000), 1U);
+  Fine(save(*other, 1, 5, 5));
+  EXPECT_EQ(*Claim(*store_, run, 2, 1000), 2U);
+  Is(Code::kAborted, save(*other, 1, 10, 1));
+  Fine(save(*store_, 2, 10, 2));
+  Is(Code::kAborted, save(*other, 2, 10, 3));
+  for (Store* store : {store_.get(), other.get()}) {
+    const auto loaded = LoadNewest(*store, run);
+    ASSERT_TRUE(loaded.ok() && loaded->has_value()) << loaded.status().message();
+    EXPECT_EQ((*loaded)->generation, 2U);
+    EXPECT_EQ((*loaded)->step, 10U);
+    EXPECT_TRUE((*loaded)->bytes == SampleBytes(2));
+  }
+}
+
 std::vector<std::string> Kinds() {
   if (!GivenStore().empty()) return {"given"};
   return {"posix", "faulty"};

@@ -6,6 +6,7 @@
 //   store_drill STORE check RUN                 loads the newest commit, and verifies every one
 //   store_drill STORE write NAME MIB            writes and syncs one file
 //   store_drill STORE mkdir NAME
+//   store_drill STORE unlink NAME
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -149,6 +150,7 @@ int Main(const std::vector<std::string>& arguments) {
   if (verb == "check") return Check(**store, arguments.at(2));
   if (verb == "write") return Write(**store, arguments.at(2), number(3));
   if (verb == "mkdir") return (*store)->MakeFolder(arguments.at(2)).ok() ? 0 : 1;
+  if (verb == "unlink") return (*store)->Unlink(arguments.at(2)).ok() ? 0 : 1;
   return 2;
 }
 

@@ -1,6 +1,7 @@
 // A process dies, or a call fails, at every single call of every part of the protocol.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <iostream>
 #include <map>
@@ -229,6 +230,121 @@ TEST(Fault, AtEveryCallLeavesTheLastCommitLoadable) {
   std::cout << tally.cases << " faults, " << tally.acknowledged << " of them did not matter\n";
   EXPECT_GT(tally.cases, 1500U);
   EXPECT_GT(tally.acknowledged, 50U);
+}
+
+// As a job daemon has it tried again: by then its time is another.
+Result<CommitRecord> CommitAgain(Store& store, CommitOrder order) {
+  order.again = true;
+  order.time_ms += 5000;
+  return Commit(store, order);
+}
+
+TEST(Fault, ACommitThatFailedIsTriedAgainAndStandsOnce) {
+  FaultyStore before;
+  Commits(before, {10, 20});
+  const auto order = WriteStep(before, 1, 30, 2);
+  ASSERT_TRUE(order.ok());
+  FaultyStore whole(before);
+  whole.FailAt(SIZE_MAX, Fault::kIo);
+  ASSERT_TRUE(Commit(whole, *order).ok());
+  std::size_t failed = 0, stood = 0;
+  for (std::size_t call = 0; call < whole.calls(); ++call) {
+    for (const Fault fault : {Fault::kIo, Fault::kStale, Fault::kLostReply, Fault::kLate}) {
+      for (const std::size_t lasts : {std::size_t{1}, std::size_t{2}, std::size_t{5}}) {
+        SCOPED_TRACE("call " + std::to_string(call) + ", fault " +
+                     std::to_string(static_cast<int>(fault)) + ", of " + std::to_string(lasts));
+        FaultyStore store(before);
+        lasts == 1 ? store.FailAt(call, fault) : store.FailFrom(call, fault);
+        const auto first = Commit(store, *order);
+        failed += first.ok() ? 0U : 1U;
+        store.Heal();
+        stood += *LoadStep(store) == 30 ? 1U : 0U;
+        // Some tries more meet the same.
+        for (std::size_t tries = 2; tries < lasts; ++tries) {
+          store.FailAt(tries * call / lasts, fault);
+          static_cast<void>(CommitAgain(store, *order));
+          store.Heal();
+        }
+        const auto again = CommitAgain(store, *order);
+        ASSERT_TRUE(again.ok()) << again.status().message();
+        EXPECT_EQ(again->save, order->save);
+        store.Restart(Loss::kUnsynced, 0);
+        EXPECT_EQ(*LoadStep(store), 30U);
+        ExpectEveryCommitWhole(store);
+        EXPECT_EQ(Summarize(store, kRun)->commits.size(), 3U);
+        if (HasFailure()) return;
+      }
+    }
+  }
+  EXPECT_GT(failed, 100U);
+  EXPECT_GT(stood, 20U) << "the record was there, and only nobody had been told";
+}
+
+// Its link takes effect when the next try has written a record of its own, with another time.
+TEST(Fault, ACommitWhoseLinkComesLateIsNotTakenForAnothers) {
+  FaultyStore before;
+  Commits(before, {10, 20});
+  const auto order = WriteStep(before, 1, 30, 2);
+  ASSERT_TRUE(order.ok());
+  FaultyStore first(before);
+  first.FailAt(SIZE_MAX, Fault::kIo);
+  ASSERT_TRUE(Commit(first, *order).ok());
+  const std::string path = CommitsFolder(kRun) + "/" + CommitName(IdOf(order->save));
+  const std::string record = first.Bytes(path);
+  const auto kinds = first.kinds();
+  const auto link = std::find(kinds.rbegin(), kinds.rend(), "link");
+  ASSERT_NE(link, kinds.rend());
+  FaultyStore failed(before);
+  failed.FailAt(static_cast<std::size_t>(kinds.rend() - link) - 1, Fault::kIo);
+  ASSERT_FALSE(Commit(failed, *order).ok());
+  failed.Heal();
+  std::size_t calls = 1, landed = 0;
+  for (std::size_t call = 0; call < calls; ++call) {
+    SCOPED_TRACE("call " + std::to_string(call));
+    FaultyStore store(failed);
+    store.ActAt(call, [&] {
+      auto file = store.Create("late");
+      ASSERT_TRUE(file.ok());
+      ASSERT_TRUE((*file)->WriteAt(0, std::as_bytes(std::span(record))).ok());
+      ASSERT_TRUE((*file)->SyncAndClose().ok());
+      landed += store.Link("late", path).ok() ? 1U : 0U;
+      ASSERT_TRUE(store.Unlink("late").ok());
+    });
+    const auto again = CommitAgain(store, *order);
+    calls = store.calls();
+    store.Heal();
+    ASSERT_TRUE(again.ok()) << again.status().message();
+    EXPECT_EQ(again->save, order->save);
+    EXPECT_EQ(*LoadStep(store), 30U);
+    ExpectEveryCommitWhole(store);
+  }
+  EXPECT_GT(landed, 10U);
+}
+
+// Whoever cleared up after the newer commit has removed its shards.
+TEST(Fault, ACommitIsNotTriedAgainBehindANewerOne) {
+  FaultyStore before;
+  Commits(before, {10, 20});
+  const auto order = WriteStep(before, 1, 30, 2);
+  ASSERT_TRUE(order.ok());
+  FaultyStore whole(before);
+  whole.FailAt(SIZE_MAX, Fault::kIo);
+  ASSERT_TRUE(Commit(whole, *order).ok());
+  std::size_t cases = 0;
+  for (std::size_t call = 0; call < whole.calls(); ++call) {
+    SCOPED_TRACE("call " + std::to_string(call));
+    FaultyStore store(before);
+    store.FailAt(call, Fault::kIo);
+    if (Commit(store, *order).ok()) continue;
+    store.Heal();
+    ASSERT_TRUE(SaveStep(store, 1, 40, 2, 0xdef).ok());
+    ASSERT_TRUE(LetGo(store, kRun, {.generation = 1, .step = 40}, 1).ok());
+    EXPECT_EQ(CommitAgain(store, *order).status().code(), Code::kExists);
+    EXPECT_EQ(*LoadStep(store), 40U);
+    EXPECT_EQ(Summarize(store, kRun)->commits.size(), 1U);
+    ++cases;
+  }
+  EXPECT_GT(cases, 10U);
 }
 
 TEST(Fault, AFullOrReadOnlyStoreSaysSo) {

@@ -169,6 +169,30 @@ TEST(Damage, InAManifestIsAnErrorThatNamesItAndNeverAnOlderCheckpoint) {
   EXPECT_EQ(*LoadStep(store), 20U);
 }
 
+// What a claim says is in its name.
+TEST(Damage, InAClaimCostsNothingAndFencesAllTheSame) {
+  FaultyStore before;
+  Prepare(before);
+  ASSERT_EQ(MustClaim(before, 2), 2U);
+  const std::string path = ClaimsFolder(kRun) + "/" + ClaimName(2);
+  const std::size_t bytes = before.Bytes(path).size();
+  ASSERT_GT(bytes, 50U);
+  for (std::size_t i = 0; i <= bytes; ++i) {
+    FaultyStore store(before);
+    std::string& claim = store.Bytes(path);
+    if (i < bytes) {
+      claim[i] = static_cast<char>(claim[i] ^ (1 << (i % 8)));
+    } else {
+      claim.clear();
+    }
+    EXPECT_EQ(*LoadStep(store), 20U) << i;
+    EXPECT_EQ(SaveStep(store, 1, 30, 1).code(), Code::kAborted) << i;
+    ASSERT_TRUE(SaveStep(store, 2, 30, 1).ok()) << i;
+    EXPECT_EQ(*LoadStep(store), 30U) << i;
+    EXPECT_EQ(MustClaim(store, 3), 3U) << i;
+  }
+}
+
 class LargeShard : public testing::Test {
  protected:
   void SetUp() override {
@@ -239,6 +263,29 @@ TEST_F(LargeShard, ATruncatedALongerAndAMissingShardAreErrors) {
   const auto loaded = LoadNewest(store_, kRun);
   EXPECT_EQ(loaded.status().code(), Code::kNotFound) << "and not step 10";
   EXPECT_EQ(Verify(store_, kRun, {.generation = 1, .step = 20}).damage.size(), 1U);
+}
+
+// A mover that takes over finds that the one before it came so far.
+TEST_F(LargeShard, AShardThatItsWriterFindsUnderItsNameIsReadBeforeItCounts) {
+  const std::vector<StagedTensor> tensors = {WholeTensor("large", "U8", {kLarge})};
+  const std::vector<std::byte> bytes(kLarge, std::byte{7});
+  const ShardPlace place{.run = kRun, .save = {.generation = 1, .step = 30}, .again = true};
+  const auto report = WriteShard(store_, place, tensors, bytes);
+  ASSERT_TRUE(report.ok());
+  const auto again = [&] { return WriteShard(store_, place, tensors, bytes).status(); };
+  EXPECT_TRUE(again().ok());
+  std::string& file = store_.Bytes(FolderOf(kRun, place.save) + "/" + report->file);
+  const std::string whole = file;
+  for (const std::size_t at : {std::size_t{9}, (std::size_t{1} << 20U) + 5, whole.size() - 1}) {
+    file[at] = static_cast<char>(file[at] ^ 4);
+    EXPECT_EQ(again().code(), Code::kDataLoss) << at;
+    EXPECT_NE(again().message().find("MiB " + std::to_string(at >> 20U)), std::string::npos);
+    file = whole;
+  }
+  file.resize(whole.size() - 1);
+  EXPECT_EQ(again().code(), Code::kDataLoss);
+  file = whole;
+  EXPECT_TRUE(again().ok());
 }
 
 // Its CRC holds: what muster reads is right, and what Python reads is not.

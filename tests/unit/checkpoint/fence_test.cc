@@ -214,6 +214,44 @@ TEST(Fence, OfTwoCommittersOfOneGenerationExactlyOneCommits) {
   EXPECT_LT(first_won, calls);
 }
 
+// Somebody clears up by hand, and takes what is being written.
+TEST(Fence, ASaveWhoseFolderIsRemovedAnywhereFailsAndTheNextOneDoesNot) {
+  const SaveId id{.generation = 1, .step = 110, .nonce = 0xabc};
+  const std::string folder = FolderOf(kRun, id);
+  const auto save = [](Store& store) { return SaveStep(store, 1, 110, 2, 0xabc); };
+  const std::size_t link = LinkCall(save);
+  std::size_t refused = 0, unseen = 0;
+  for (std::size_t call = 0; call <= link; ++call) {
+    SCOPED_TRACE("call " + std::to_string(call));
+    FaultyStore store;
+    Prepare(store);
+    bool removed = false;
+    store.ActAt(call, [&] {
+      const auto names = store.List(folder);
+      if (!names.ok()) return;
+      for (const std::string& name : *names) EXPECT_TRUE(store.Unlink(folder + "/" + name).ok());
+      removed = store.RemoveFolder(folder).ok();
+    });
+    const Status saved = save(store);
+    store.Heal();
+    refused += saved.ok() ? 0U : 1U;
+    if (!saved.ok()) {
+      EXPECT_TRUE(removed);
+      EXPECT_EQ(*LoadStep(store), 100U);
+      ExpectEveryCommitWhole(store);
+    } else if (removed) {  // Too late for the committer to see it.
+      ++unseen;
+      EXPECT_EQ(LoadStep(store).status().code(), Code::kNotFound) << "and never an older one";
+    } else {
+      EXPECT_EQ(*LoadStep(store), 110U);
+    }
+    ASSERT_TRUE(SaveStep(store, 1, 120, 2).ok());
+    EXPECT_EQ(*LoadStep(store), 120U);
+  }
+  std::cout << "refused " << refused << ", not seen " << unseen << "\n";
+  EXPECT_GT(refused, 2 * unseen);
+}
+
 TEST(Fence, TwoClaimsAtOnceNeverShareAGeneration) {
   const std::size_t calls = Calls([](FaultyStore& s) { MustClaim(s, 2); });
   for (std::size_t call = 0; call < calls; ++call) {
@@ -239,6 +277,20 @@ TEST(Fence, ALinkWhoseReplyIsLostIsFoundByLooking) {
   const auto claim = [](Store& s) { return Claim(s, kRun, 9, 1000).status(); };
   store.FailAt(LinkCall(claim), Fault::kLostReply);
   EXPECT_EQ(MustClaim(store, 9), 2U);
+}
+
+TEST(Fence, ARecordThatReadsBackAsSomethingElseIsNoCommit) {
+  const auto save = [](Store& store) { return SaveStep(store, 1, 110, 1); };
+  const std::size_t link = LinkCall(save);
+  FaultyStore store;
+  Prepare(store);
+  const std::string path = CommitsFolder(kRun) + "/" + CommitName({.generation = 1, .step = 110});
+  store.ActAt(link + 1, [&] { store.Bytes(path)[3] ^= 1; });
+  const Status saved = save(store);
+  EXPECT_EQ(saved.code(), Code::kDataLoss);
+  EXPECT_NE(saved.message().find(path + " reads back as something else"), std::string::npos);
+  store.Heal();
+  EXPECT_EQ(*LoadStep(store), 100U);
 }
 
 // A mover that hangs in link(2) is killed, yet the request is on its way to the server.

@@ -121,6 +121,28 @@ TEST(Keep, APinStaysForEverAndALeaseUntilItsEnd) {
   EXPECT_TRUE(ListPins(store, kRun)->empty());
 }
 
+// Its text is for people.
+TEST(Keep, AFlippedBitInAPinOrALeaseTakesNothingFromIt) {
+  for (const std::uint64_t until : {0U, 5000U}) {
+    const PinName pin{.commit = kOld, .until_ms = until, .nonce = 1};
+    FaultyStore before;
+    Prepare(before);
+    ASSERT_TRUE(Pin(before, kRun, pin, "paper").ok());
+    const std::string path = PinsFolder(kRun) + "/" + PinFileName(pin);
+    const std::size_t bytes = before.Bytes(path).size();
+    ASSERT_GT(bytes, 10U);
+    for (std::size_t i = 0; i <= bytes; ++i) {
+      FaultyStore store(before);
+      std::string& text = store.Bytes(path);
+      if (i < bytes) text[i] = static_cast<char>(text[i] ^ (1 << (i % 8)));
+      if (i == bytes) text.clear();
+      ASSERT_TRUE(LetGo(store, KeepOne()).ok());
+      EXPECT_EQ(Steps(store), (std::vector<std::uint64_t>{30, 10})) << i;
+      EXPECT_EQ(*ListPins(store, kRun), std::vector{pin}) << i;
+    }
+  }
+}
+
 TEST(Keep, AReaderThatHasALeaseKeepsItsFilesWhereverGcIs) {
   const PinName lease{.commit = kOld, .until_ms = 100'000, .nonce = 3};
   std::size_t granted = 0, refused = 0, calls = 1;
@@ -154,6 +176,26 @@ TEST(Keep, AReaderThatHasALeaseKeepsItsFilesWhereverGcIs) {
   std::cout << granted << " leases, " << refused << " refused\n";
   EXPECT_GT(granted, 5U);
   EXPECT_GT(refused, 5U);
+}
+
+// The request of one that died takes effect when the next has begun; then the power is lost.
+TEST(Keep, ACommitThatAnotherHasUnlinkedDoesNotComeBackWithoutItsData) {
+  const std::string commit = CommitsFolder(kRun) + "/" + CommitName(kOld);
+  std::size_t calls = 1;
+  for (std::size_t call = 0; call < calls; ++call) {
+    SCOPED_TRACE("call " + std::to_string(call));
+    FaultyStore store;
+    Prepare(store);
+    store.ActAt(call, [&] { static_cast<void>(store.Unlink(commit)); });
+    LetGoOrder order = KeepOne();
+    order.rules.last = 2;
+    ASSERT_TRUE(LetGo(store, order).ok());
+    calls = store.calls();
+    store.Restart(Loss::kUnsynced, 0);
+    ExpectEveryCommitWhole(store);
+    EXPECT_EQ(Steps(store), (std::vector<std::uint64_t>{30, 20}));
+  }
+  EXPECT_GT(calls, 10U);
 }
 
 TEST(Keep, GcThatDiesAnywhereIsEndedByTheNext) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "runtime/checkpoint/adopt.h"
 #include "tests/fakes/faulty_store.h"
 #include "tests/unit/checkpoint/sample.h"
 
@@ -103,20 +104,81 @@ TEST(Parts, AMoveThatDiedIsMadeAgain) {
   EXPECT_GT(deaths, 10U);
 }
 
-TEST(Parts, AFlippedBitOnTheLocalDiskNeverReachesTheShare) {
+TEST(Parts, AMoveThatFindsItsShardNamedReadsItBeforeItCounts) {
   FaultyStore local = LocalStore();
   const auto part = Write(local);
   ASSERT_TRUE(part.ok());
-  std::string& bytes = local.Bytes(FolderOf(kRun, kSave) + "/" + part->report.file);
-  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 4);
   FaultyStore shared;
   MustClaim(shared, 1);
-  const Status moved = Move(local, shared, *part, false);
-  EXPECT_EQ(moved.code(), Code::kDataLoss);
-  EXPECT_NE(moved.message().find(part->report.file + ": MiB 0"), std::string::npos)
-      << moved.message();
-  for (const std::string& file : shared.Files()) {
-    EXPECT_EQ(file.find(".safetensors"), std::string::npos) << file;
+  const auto move = [&] { return MovePart({local, kRun}, {shared, kRun}, *part, true).status(); };
+  ASSERT_TRUE(move().ok());
+  EXPECT_TRUE(move().ok());
+  shared.Bytes(FolderOf(kRun, kSave) + "/" + part->report.file).back() ^= 1;
+  EXPECT_EQ(move().code(), Code::kDataLoss);
+}
+
+// Its job ended before anybody could commit: each node left its part's report beside its shard.
+TEST(Parts, ASaveThatEveryNodeLeftIsAdopted) {
+  FaultyStore store;
+  MustClaim(store, 1);
+  ASSERT_TRUE(SaveStep(store, 1, 20, 2).ok());
+  const auto order = WriteStep(store, 1, 30, 2, kSave.nonce);
+  ASSERT_TRUE(order.ok());
+  const auto keep = [&](std::uint32_t node) {
+    return KeepPart(store, kRun,
+                    {.save = {.generation = 1, .step = 30, .nonce = kSave.nonce},
+                     .report = order->reports[node],
+                     .host_state = order->texts.host_state,
+                     .topology = order->texts.topology});
+  };
+  const auto adopt = [&](Store& of) {
+    return Adopt(of, {.run = kRun, .save = kSave, .nonce = 0x77, .now_ms = 1000});
+  };
+  EXPECT_NE(adopt(store).status().message().find("manifest.muster is missing"), std::string::npos)
+      << adopt(store).status().message();
+  ASSERT_TRUE(keep(1).ok());
+  EXPECT_EQ(adopt(store).status().code(), Code::kDataLoss);
+  EXPECT_NE(adopt(store).status().message().find("by 1 of its 2 nodes"), std::string::npos)
+      << adopt(store).status().message();
+  ASSERT_TRUE(keep(0).ok());
+  const auto files = store.Files();
+  const auto parts = FindSave(store, kRun, kSave);
+  ASSERT_TRUE(parts.ok());
+  ASSERT_EQ(parts->size(), 2U);
+  EXPECT_TRUE((*parts)[0].report == order->reports[0] && (*parts)[1].report == order->reports[1]);
+  EXPECT_EQ(store.Files(), files) << "looking changes nothing";
+
+  FaultyStore damaged(store);
+  std::string& shard = damaged.Bytes(FolderOf(kRun, kSave) + "/" + ShardName(1, 2));
+  shard.back() = static_cast<char>(shard.back() ^ 1);
+  EXPECT_EQ(adopt(damaged).status().code(), Code::kDataLoss);
+  EXPECT_EQ(*LoadStep(damaged), 20U);
+
+  ASSERT_TRUE(adopt(store).ok()) << adopt(store).status().message();
+  store.Restart(Loss::kUnsynced, 0);
+  EXPECT_EQ(*LoadStep(store), 30U);
+  EXPECT_TRUE(Verify(store, kRun, IdOf(kSave)).damage.empty());
+}
+
+TEST(Parts, AFlippedBitOnTheLocalDiskNeverReachesTheShare) {
+  FaultyStore before = LocalStore();
+  const auto part = Write(before);
+  ASSERT_TRUE(part.ok());
+  const std::string path = FolderOf(kRun, kSave) + "/" + part->report.file;
+  const std::size_t size = before.Bytes(path).size();
+  for (std::size_t at = 0; at < size; at += at < 4096 ? 41 : 1) {  // Its header, then its tensors.
+    FaultyStore local(before);
+    std::string& bytes = local.Bytes(path);
+    bytes[at] = static_cast<char>(bytes[at] ^ (1 << (at % 8)));
+    FaultyStore shared;
+    MustClaim(shared, 1);
+    const Status moved = Move(local, shared, *part, false);
+    EXPECT_EQ(moved.code(), Code::kDataLoss) << at;
+    EXPECT_NE(moved.message().find(part->report.file + ": MiB 0"), std::string::npos)
+        << moved.message();
+    for (const std::string& file : shared.Files()) {
+      EXPECT_EQ(file.find(".safetensors"), std::string::npos) << file;
+    }
   }
 }
 
@@ -150,12 +212,22 @@ TEST(Parts, AFullLocalDiskRefusesOnlyWhatIsNew) {
 }
 
 TEST(Parts, ATornPartIsNoPart) {
-  FaultyStore local = LocalStore();
-  ASSERT_TRUE(Write(local).ok());
-  std::string& bytes = local.Bytes(FolderOf(kRun, kSave) + "/part-00000-of-00001.muster");
-  bytes[bytes.size() - 3] = static_cast<char>(bytes[bytes.size() - 3] ^ 1);
-  EXPECT_TRUE(MustFind(local).empty());
-  EXPECT_TRUE(local.Files().empty()) << local.Files().front();
+  FaultyStore before = LocalStore();
+  ASSERT_TRUE(Write(before).ok());
+  const std::string path = FolderOf(kRun, kSave) + "/part-00000-of-00001.muster";
+  const std::size_t bytes = before.Bytes(path).size();
+  ASSERT_GT(bytes, 100U);
+  for (std::size_t i = 0; i < 2 * bytes; ++i) {
+    FaultyStore local(before);
+    std::string& part = local.Bytes(path);
+    if (i < bytes) {
+      part[i] = static_cast<char>(part[i] ^ (1 << (i % 8)));
+    } else {
+      part.resize(i - bytes);
+    }
+    EXPECT_TRUE(MustFind(local).empty()) << i;
+    EXPECT_TRUE(local.Files().empty()) << i << local.Files().front();
+  }
 }
 
 }  // namespace

@@ -42,9 +42,10 @@ inline std::string SampleState(std::uint64_t step) {
   return "{\"sample\":" + std::to_string(step) + "}";
 }
 
-// One save by `nodes` writers.  `again`: after some that died over it.
-inline Status SaveStep(Store& store, std::uint64_t generation, std::uint64_t step,
-                       std::uint32_t nodes, std::uint64_t nonce = 0xabc, bool again = false) {
+// The shards of one save, by `nodes` writers.  `again`: after some that died over it.
+inline Result<CommitOrder> WriteStep(Store& store, std::uint64_t generation, std::uint64_t step,
+                                     std::uint32_t nodes, std::uint64_t nonce = 0xabc,
+                                     bool again = false) {
   const SaveId save{.generation = generation, .step = step, .nonce = nonce};
   const auto tensors = SampleTensors();
   const auto bytes = SampleBytes(step);
@@ -63,8 +64,14 @@ inline Status SaveStep(Store& store, std::uint64_t generation, std::uint64_t ste
     if (!report.ok()) return std::move(report).status();
     order.reports.push_back(*std::move(report));
   }
-  auto record = Commit(store, order);
-  return record.ok() ? Status() : std::move(record).status();
+  return order;
+}
+
+inline Status SaveStep(Store& store, std::uint64_t generation, std::uint64_t step,
+                       std::uint32_t nodes, std::uint64_t nonce = 0xabc, bool again = false) {
+  const auto order = WriteStep(store, generation, step, nodes, nonce, again);
+  if (!order.ok()) return order.status();
+  return Commit(store, *order).status();
 }
 
 // The step that a load gives, whole; 0 if there is none.

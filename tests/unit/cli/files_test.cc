@@ -65,7 +65,8 @@ workdir: /srv
 time_limit: 2h
 grace: 90s
 restart: {max: 7, on: [signal], never: [2, 93]}
-checkpoint: {store: /nfs/ckpt, keep: 5, required: false, deadline: 30s, limit_mb_per_s: 250}
+checkpoint: {store: /nfs/ckpt, keep: 5, required: false, deadline: 30s, limit_mb_per_s: 250,
+             local: /nvme}
 env_contract: [slurm, horovod]
 bind: numa
 cuda_visible_devices: rank
@@ -85,7 +86,8 @@ limits: {core: unlimited, memlock: 2G}
                                                .keep = 5,
                                                .required = false,
                                                .deadline_ms = 30'000,
-                                               .bytes_per_s = 250'000'000}));
+                                               .bytes_per_s = 250'000'000,
+                                               .local = "/nvme"}));
   EXPECT_EQ(job->launch, (LaunchOptions{.contracts = {"slurm", "horovod"},
                                         .bind = Bind::kNuma,
                                         .gpu_view = GpuView::kRank,
@@ -161,6 +163,42 @@ TEST(JobFile, AStoreIsAFolderOrAnAddressOfAShare) {
   EXPECT_TRUE(ParseJobFile("job.yaml", head + "nfs://h/e?nconnect=8'}\n").ok());
 }
 
+TEST(JobFile, ALocalStoreIsAFolderBesideAStore) {
+  const std::string head = "command: [a]\ncheckpoint: {";
+  for (const char* wrong : {"nvme", "nfs://h/e"}) {
+    EXPECT_NE(JobComplaint(head + "store: /s, local: '" + wrong + "'}\n")
+                  .find("'checkpoint.local' must be a folder's absolute path on every node"),
+              std::string::npos)
+        << JobComplaint(head + "store: /s, local: '" + wrong + "'}\n");
+  }
+  EXPECT_NE(JobComplaint(head + "local: /nvme}\n").find("`store`, which is missing"),
+            std::string::npos);
+}
+
+TEST(JobFile, WhichCheckpointsAreKeptIsANumberOrRules) {
+  const std::string head = "command: [a]\ncheckpoint: {store: /s, keep: ";
+  const auto rules =
+      ParseJobFile("job.yaml", head + "{last: 2, every: 6h, best: 1, metric: loss_ema}}\n");
+  ASSERT_TRUE(rules.ok()) << rules.status().message();
+  EXPECT_EQ(rules->checkpoint.keep, 2U);
+  EXPECT_EQ(rules->checkpoint.keep_also, "every=360m,best=1,metric=loss_ema,better=lower");
+  EXPECT_NE(JobComplaint(head + "{best: 2}}\n").find("belong together"), std::string::npos);
+  EXPECT_NE(JobComplaint(head + "{every: 6}}\n").find("'every=6' is no rule"), std::string::npos);
+  EXPECT_NE(JobComplaint(head + "{lats: 3}}\n").find("last"), std::string::npos);
+  EXPECT_NE(JobComplaint(head + "0}\n").find("of at least 1"), std::string::npos);
+}
+
+TEST(JobFile, WhatACheckpointTellsOfItsJobIsAMapOfTexts) {
+  const std::string head = "command: [a]\ncheckpoint: {store: /s, metadata: ";
+  const auto job = ParseJobFile("job.yaml", head + "{dataset: v3, ticket: 12}}\n");
+  ASSERT_TRUE(job.ok()) << job.status().message();
+  EXPECT_EQ(job->checkpoint.metadata, (std::vector<std::string>{"dataset=v3", "ticket=12"}));
+  EXPECT_NE(JobComplaint(head + "{job: mine}}\n").find("cannot have 'job'"), std::string::npos);
+  EXPECT_NE(JobComplaint(head + "[v3]}\n").find("must be a map"), std::string::npos);
+  EXPECT_NE(JobComplaint(head + "{a: " + std::string(1001, 'x') + "}}\n").find("1000 bytes"),
+            std::string::npos);
+}
+
 TEST(JobFile, RefusesWhatIsNotAMapOfKeys) {
   EXPECT_NE(JobComplaint("").find("job.yaml:1:1: a job file is a map of keys, found nothing"),
             std::string::npos);
@@ -196,8 +234,13 @@ state_dir: /var/lib/muster
 nodes:
   - {name: a, address: 10.0.0.2, slots: 8, block: b, leaf: l, spine: s}
   - {name: b}
+shares:
+  - {path: /nfs, limit_mb_per_s: 2000}
+  - {path: "nfs://10.0.0.5/export", limit_mb_per_s: 1}
 )");
   ASSERT_TRUE(cluster.ok()) << cluster.status().message();
+  EXPECT_EQ(cluster->shares, (std::vector<ShareEntry>{{"/nfs", 2'000'000'000},
+                                                      {"nfs://10.0.0.5/export", 1'000'000}}));
   EXPECT_EQ(cluster->nodes[0], (NodeEntry{.name = "a",
                                           .address = "10.0.0.2",
                                           .slots = 8,
@@ -221,6 +264,25 @@ TEST(ClusterFile, ReportsEveryMistakeAtOnce) {
         "cluster.yaml:4:12: 'nodes[1].name' 'a' is taken", "unknown key 'nodes[1].slotz'; did you",
         "'nodes[2].name' takes letters", "cluster.yaml:6:5: 'nodes[3]' must be a map",
         "'nodes[4].name' is missing", "'nodes[4].gpus' is not supported yet"}) {
+    EXPECT_NE(complaint.find(part), std::string::npos) << part << "\nin\n" << complaint;
+  }
+}
+
+TEST(ClusterFile, AShareHasAPathAndALimit) {
+  const std::string complaint = ClusterComplaint(
+      "nodes: [{name: a}]\n"
+      "shares:\n"
+      "  - {path: nfs, limit_mb_per_s: 5}\n"
+      "  - {limit_mb_per_s: 0}\n"
+      "  - {path: /nfs}\n"
+      "  - {path: /nfs, limit_mb_per_s: fast}\n"
+      "  - /nfs\n");
+  for (const char* part :
+       {"cluster.yaml:3:12: 'shares[0].path' must begin with / or nfs://",
+        "'shares[1].path' is missing", "'shares[1].limit_mb_per_s' must be a whole number",
+        "'shares[2].limit_mb_per_s' is missing", "'shares[3].path' '/nfs' has a limit already",
+        "'shares[3].limit_mb_per_s' must be a whole number",
+        "'shares[4]' must be a map such as {path: /nfs, limit_mb_per_s: 500}"}) {
     EXPECT_NE(complaint.find(part), std::string::npos) << part << "\nin\n" << complaint;
   }
 }

@@ -81,6 +81,28 @@ TEST(Recorder, LetsTheOldestGiveWay) {
 }
 
 // Whatever part of an entry was stored when its writer died.
+TEST(Recorder, TheEndOfOneThatGaveWayChangesNothing) {
+  Ring ring(4);
+  Recorder recorder(ring.bytes(), {}, ring.clock);
+  const auto first = recorder.Begin(AllReduce(1));
+  for (std::uint64_t seq = 2; seq <= 5; ++seq) recorder.Begin(AllReduce(seq));
+  recorder.Started(first);
+  recorder.End(first);
+  const auto found = ReadRecording(ring.bytes());
+  ASSERT_TRUE(found.ok());
+  EXPECT_EQ(SeqsOf(*found), (std::vector<std::uint64_t>{2, 3, 4, 5}));
+  for (const RecordedEntry& entry : found->entries) EXPECT_EQ(entry.completed_ns, 0);
+}
+
+TEST(Recorder, OfARingThatWasCutOffTheRestIsRead) {
+  Ring ring(4);
+  Recorder recorder(ring.bytes(), {}, ring.clock);
+  for (std::uint64_t seq = 1; seq <= 4; ++seq) recorder.Begin(AllReduce(seq));
+  const auto found = ReadRecording(ring.bytes().first(RecorderBytes(2)));
+  ASSERT_TRUE(found.ok());
+  EXPECT_EQ(SeqsOf(*found), (std::vector<std::uint64_t>{1, 2}));
+}
+
 TEST(Recorder, LeavesOutATornEntry) {
   Ring ring(2);
   Recorder recorder(ring.bytes(), {}, ring.clock);

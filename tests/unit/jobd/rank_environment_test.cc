@@ -38,6 +38,22 @@ TEST(RankEnvironment, StartsMpiLean) {
   EXPECT_EQ(seen.Of("HWLOC_PLUGINS_PATH"), "/dev/null");
 }
 
+TEST(RankEnvironment, NamesTheStoreOfThisJobAndOfNoOther) {
+  StartAttempt order{.job = 1, .hosts = {{.node = "n0", .slots = {0}}}};
+  order.program.environment = {"MUSTER_CHECKPOINT_STORE=/of/an/outer/job",
+                               "MUSTER_CHECKPOINT_DEADLINE_MS=1"};
+  const auto names = [&](const std::string& entry) {
+    const auto entries = RankEnvironment(order, 0, {.cores = 2, .ranks_here = 1});
+    return std::any_of(entries.begin(), entries.end(),
+                       [&](const std::string& e) { return e.starts_with(entry); });
+  };
+  EXPECT_FALSE(names("MUSTER_CHECKPOINT_STORE="));
+  EXPECT_FALSE(names("MUSTER_CHECKPOINT_DEADLINE_MS="));
+  order.checkpoint = {.store = "/share", .deadline_ms = 5000};
+  EXPECT_TRUE(names("MUSTER_CHECKPOINT_STORE=/share"));
+  EXPECT_TRUE(names("MUSTER_CHECKPOINT_DEADLINE_MS=5000"));
+}
+
 // Whoever asks hwloc for devices needs its plug-ins: one is for PCI.
 TEST(RankEnvironment, LeavesHwlocToAJobThatChoseForItself) {
   const Seen components({"HWLOC_COMPONENTS=pci"});

@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <bit>
 #include <functional>
+#include <latch>
 #include <limits>
 #include <map>
 #include <memory>
@@ -123,11 +125,16 @@ class FakeSink final : public CheckpointSink {
                                           const checkpoint::ManifestFile& file, std::uint64_t first,
                                           std::uint64_t blocks) override {
     if (fails_to_read) return Status(Code::kDataLoss, "CRC-32C does not hold");
+    if (hang) {
+      hang();
+      return Status(Code::kUnavailable, "the share came back too late");
+    }
     auto bytes = store_.Read(save, std::string(file.name), file.size, first,
                              file.crcs.subspan(first, blocks));
     if (!bytes.ok()) return std::move(bytes).status();
-    read_ = *std::move(bytes);
-    return std::span<const std::byte>(read_);
+    std::swap(read_[0], read_[1]);
+    read_[0] = *std::move(bytes);
+    return std::span<const std::byte>(read_[0]);
   }
   Status Save(const StagedShard& shard) override {
     store_.Save(node_, shard.step, shard.tensors, shard.bytes, shard.host_state);
@@ -144,7 +151,11 @@ class FakeSink final : public CheckpointSink {
     return std::exchange(saved_, {});
   }
 
+  Duration patience() const override { return others_wait; }
+
   bool fails_to_read = false;
+  std::function<void()> hang;  // Reads stand still in it.
+  Duration others_wait = kReadPatience;
   int answers_after_skips = 0;  // Until then it says of no save how it went.
 
  private:
@@ -152,7 +163,7 @@ class FakeSink final : public CheckpointSink {
   const std::uint32_t node_;
   std::vector<link::Saved> saved_;
   int skips_ = 0;
-  std::vector<std::byte> read_;
+  std::array<std::vector<std::byte>, 2> read_;  // In turn.
 };
 
 // A backend whose receives fail once `steps` steps are completed, as if the rank were killed in the
@@ -227,6 +238,7 @@ struct Cluster {
   std::uint64_t dies_after = 0;
   int rank_without_memory = -1;
   int node_that_reads_nothing = -1;
+  int node_that_hangs = -1;  // Its reads wait until the other ranks have given up.
   int answers_after_skips = 0;
   int rank_with_memory_of_its_own = -1;
   bool impatient = false;  // Nobody waits long.
@@ -246,10 +258,13 @@ struct Cluster {
     const int world = nodes * per_node;
     ThreadsRendezvous rendezvous(world);
     std::vector<End> ends(static_cast<std::size_t>(world));
+    std::latch others(world - per_node);
+    hang_ = [&others] { others.wait(); };
     std::vector<std::jthread> threads;
     for (int rank = 0; rank < world; ++rank) {
       threads.emplace_back([&, rank] {
         ends[static_cast<std::size_t>(rank)] = TrainRank(options, rendezvous, rank);
+        if (rank / per_node != node_that_hangs && node_that_hangs >= 0) others.count_down();
       });
     }
     threads.clear();
@@ -263,6 +278,8 @@ struct Cluster {
   }
 
  private:
+  std::function<void()> hang_;
+
   End TrainRank(const TrainOptions& options, ThreadsRendezvous& rendezvous, int rank) {
     Chaos model(mischief, rank);
     Quiet host;
@@ -286,6 +303,8 @@ struct Cluster {
     if (store != nullptr) sink.emplace(*store, rank / per_node);
     if (sink) sink->answers_after_skips = answers_after_skips;
     if (sink) sink->fails_to_read = rank / per_node == node_that_reads_nothing;
+    if (sink && node_that_hangs >= 0) sink->others_wait = std::chrono::milliseconds(200);
+    if (sink && rank / per_node == node_that_hangs) sink->hang = hang_;
     TrainOptions mine = options;
     mine.checkpoints = store != nullptr;
     auto trainer = Trainer::Start(

@@ -69,6 +69,13 @@ TEST(HostState, AnotherTextIsAnErrorThatNamesBothCrcs) {
   EXPECT_NE(Fingerprint({{"a", "1"}}), Fingerprint({{"a", "2"}}));
 }
 
+TEST(HostState, AnotherProgramsCheckpointPromisesNothing) {
+  const auto theirs = DecodeHostState(R"({"format":1,"run":{},"step":7,"loss_ema":3.5})");
+  ASSERT_TRUE(theirs.ok());
+  EXPECT_TRUE(CheckSameRun(theirs->facts, {{"seed", "42"}}).ok());
+  EXPECT_FALSE(CheckSameRun({{"seed", "42"}}, {}).ok());
+}
+
 const Layout& SomeLayout() {
   static const Layout kLayout({{.name = "a", .shape = {10, 10}},
                                {.name = "b", .shape = {33}},

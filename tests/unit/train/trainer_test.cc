@@ -231,9 +231,27 @@ TEST(Trainer, ANodeThatCannotReadTheCommitEndsAllAndNobodyWaitsForIt) {
   const auto ends = after.TrainAll(kOptions);
   for (const Cluster::End& end : ends) EXPECT_FALSE(end.status.ok());
   EXPECT_NE(ends[1].status.message().find("CRC-32C does not hold"), std::string::npos);
-  EXPECT_NE(ends[0].status.message().find("node 1 could not read shard-00000-of-00001"),
-            std::string::npos)
+  EXPECT_NE(ends[0].status.message().find("node 1 could not read MiB"), std::string::npos)
       << ends[0].status.message();
+}
+
+TEST(Trainer, ANodeWhoseStoreStandsStillIsNamedWithWhatItWasToRead) {
+  checkpoint::CommitStore store(1);
+  Cluster before(1, 1);
+  before.store = &store;
+  TrainOptions cut = kOptions;
+  cut.stop_after = 3;
+  ASSERT_TRUE(before.Train(cut).status.ok());
+  Cluster after(2, 1);
+  after.store = &store;
+  after.impatient = true;
+  after.node_that_hangs = 1;
+  const auto ends = after.TrainAll(kOptions);
+  EXPECT_EQ(ends[0].status.code(), Code::kDeadline);
+  const std::string told = ends[0].status.message();
+  EXPECT_NE(told.find("node 1 has not sent MiB "), std::string::npos) << told;
+  EXPECT_NE(told.find(" of shard-00000-of-00001.safetensors for 0.2 s"), std::string::npos) << told;
+  EXPECT_FALSE(ends[1].status.ok());
 }
 
 TEST(Trainer, ACommitOfAnotherRunIsRefusedOnEveryRank) {

@@ -1,0 +1,133 @@
+"""Tensors of torch and arrays of numpy, as a checkpoint sees them.  Imports neither."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import Any, Optional, Sequence, Tuple
+
+_NUMPY = {"bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32",
+          "int32": "I32", "uint64": "U64", "int64": "I64", "float16": "F16", "float32": "F32",
+          "float64": "F64"}
+_TORCH = {**_NUMPY, "bfloat16": "BF16", "float8_e5m2": "F8_E5M2", "float8_e4m3fn": "F8_E4M3",
+          "float8_e8m0fnu": "F8_E8M0", "float8_e4m3fnuz": "F8_E4M3FNUZ",
+          "float8_e5m2fnuz": "F8_E5M2FNUZ"}
+_NUMPY_OF = {name: own for own, name in _NUMPY.items()}
+_TORCH_OF = {name: own for own, name in _TORCH.items()}
+TORCH, NUMPY = "$t", "$n"
+
+
+class Shard:
+    """This rank's own box of a tensor: array[i, j] is element [i + offset[0], j + offset[1]] of a whole one
+    of `global_shape`.  The boxes of all ranks together are all of it, each element once.
+
+        muster.Shard(rows, offset=(first, 0), global_shape=(1000, 64))
+    """
+
+    def __init__(self, array: Any, offset: Sequence[int], global_shape: Sequence[int]) -> None:
+        if kind_of(array) is None:
+            raise TypeError(f"a Shard is of a tensor or an array, not of a {type(array).__name__}")
+        self.array = array
+        self.offset = tuple(int(extent) for extent in offset)
+        self.global_shape = tuple(int(extent) for extent in global_shape)
+        shape = shape_of(array)
+        if not len(shape) == len(self.offset) == len(self.global_shape) or any(
+                not 0 <= at <= at + extent <= whole
+                for at, extent, whole in zip(self.offset, shape, self.global_shape)):
+            raise ValueError(f"a box of shape {shape} at {self.offset} does not lie inside of a tensor of "
+                             f"shape {self.global_shape}")
+
+    def __repr__(self) -> str:
+        return f"Shard({dtype_of(self.array)} {shape_of(self.array)} at {self.offset} of {self.global_shape})"
+
+
+def kind_of(value: Any) -> Optional[str]:
+    """TORCH, NUMPY, or None for what is no tensor."""
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    if torch is not None and isinstance(value, torch.Tensor):
+        return TORCH
+    if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
+        return NUMPY
+    return None
+
+
+def shape_of(array: Any) -> Tuple[int, ...]:
+    return tuple(int(extent) for extent in array.shape)
+
+
+def dtype_of(array: Any) -> str:
+    """Of safetensors; TypeError for a tensor that no checkpoint can hold."""
+    ours = kind_of(array) == TORCH
+    own = str(array.dtype).replace("torch.", "") if ours else array.dtype.name
+    known = _TORCH if ours else _NUMPY
+    if own not in known:
+        raise TypeError(f"its dtype is {own}; a checkpoint holds {', '.join(sorted(known))}")
+    if ours:
+        if str(array.layout) != "torch.strided":
+            raise TypeError(f"its layout is {array.layout}; make it dense first: to_dense()")
+        if array.device.type == "meta":
+            raise TypeError("it is on the meta device and has no values")
+    elif array.dtype.byteorder == ">":
+        raise TypeError("it is big-endian; astype(array.dtype.newbyteorder('<')) makes one that is not")
+    return known[own]
+
+
+def read_only(array: Any) -> bool:
+    return kind_of(array) == NUMPY and (not hasattr(array, "flags") or not array.flags.writeable
+                                        or not hasattr(array, "__setitem__"))
+
+
+def over(kind: Optional[str], dtype: str, shape: Tuple[int, ...], address: int, owner: Any = None) -> Any:
+    """A tensor or array over memory that `owner` keeps; by default numpy's, if it has such a dtype."""
+    if kind == TORCH or (kind is None and dtype not in _NUMPY_OF):
+        import torch
+        own = getattr(torch, _TORCH_OF.get(dtype, dtype), None)
+        if own is None:
+            raise TypeError(f"torch {torch.__version__} has no dtype for {dtype}")
+        count = _count(shape)
+        if count == 0:
+            return torch.empty(shape, dtype=own)
+        size = count * torch.empty((), dtype=own).element_size()
+        return torch.frombuffer(_buffer(address, size, owner), dtype=own).reshape(shape)
+    import numpy
+    if dtype not in _NUMPY_OF:
+        raise TypeError(f"numpy has no dtype for {dtype}")
+    own = numpy.dtype(_NUMPY_OF[dtype])
+    count = _count(shape)
+    if count == 0:
+        return numpy.empty(shape, dtype=own)
+    return numpy.frombuffer(_buffer(address, count * own.itemsize, owner), dtype=own).reshape(shape)
+
+
+def copy_out(array: Any, first: int, rows: int, address: int) -> None:
+    """Rows [first, first + rows), or all of a scalar, into memory."""
+    part = array if not array.shape else array[first:first + rows]
+    kind = kind_of(array)
+    into = over(kind, dtype_of(array), shape_of(part), address)
+    if kind == TORCH:
+        into.copy_(part.detach())  # From any device, with any strides.
+    else:
+        into[...] = part
+
+
+def copy_in(array: Any, address: int) -> None:
+    """All of an array from memory."""
+    kind = kind_of(array)
+    values = over(kind, dtype_of(array), shape_of(array), address)
+    if kind == TORCH:
+        array.detach().copy_(values)
+    else:
+        array[...] = values
+
+
+def _count(shape: Tuple[int, ...]) -> int:
+    count = 1
+    for extent in shape:
+        count *= extent
+    return count
+
+
+def _buffer(address: int, size: int, owner: Any) -> Any:
+    buffer = (ctypes.c_char * size).from_address(address)
+    buffer.owner = owner
+    return buffer
