@@ -8,6 +8,7 @@
 #include "runtime/checkpoint/crc32c.h"
 #include "runtime/checkpoint/manifest.h"
 #include "runtime/checkpoint/manifest_json.h"
+#include "runtime/checkpoint/pins.h"
 #include "runtime/checkpoint/plan.h"
 #include "runtime/checkpoint/record.h"
 #include "runtime/checkpoint/safetensors_header.h"
@@ -72,6 +73,7 @@ void FuzzRecord(const std::uint8_t* data, std::size_t size) {
   if (const auto commit = ParseCommitName(text)) {
     CHECK(ParseCommitName(CommitName(*commit)) == commit);
   }
+  if (const auto pin = ParsePinName(text)) CHECK(ParsePinName(PinFileName(*pin)) == pin);
   static_cast<void>(ParseTemporaryName(text));
   static_cast<void>(CheckRunName(text));
 }

@@ -1,6 +1,7 @@
 #include "tests/soak/crashes/history.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "runtime/checkpoint/claim.h"
@@ -182,20 +183,30 @@ class History {
       return;
     }
     const std::uint64_t claimed = claimed_.empty() ? 0 : *claimed_.rbegin();
-    const auto [record, dead] = ByMovers("commit", [&](Client& store, bool again) {
+    int tries = 0;
+    const auto commit = [&](Client& store, bool again) {
       auto done = Commit(store, {.run = kRun,
                                  .save = save,
                                  .nodes = nodes_,
                                  .reports = reports,
                                  .texts = {.host_state = StateOf(save)},
-                                 .time_ms = 1000,
-                                 .again = again});
+                                 .time_ms = static_cast<std::int64_t>(random_() % 1000),
+                                 .again = again || tries > 0});
       if (!done.ok() || store.died()) return done;
       Acknowledge(save, claimed);
       store.set_part("gc");
       static_cast<void>(LetGo(store, kRun, IdOf(save), keep_));
       return done;
-    });
+    };
+    auto [record, dead] = ByMovers("commit", commit);
+    // As the head tries again what failed for a reason that may pass, while others go on.
+    while (!dead && record.status().code() == Code::kUnavailable && ++tries <= 3 && Chance(70)) {
+      ++tally_.counts["a commit was tried again"];
+      const std::uint64_t until = turns_.taken() + random_() % 60;
+      for (int turn = 0; turn < 100 && turns_.taken() < until; ++turn) turns_.Await(nullptr);
+      std::tie(record, dead) = ByMovers("commit", commit);
+      if (record.ok()) ++tally_.counts["a commit stood after all"];
+    }
     if (record.ok()) return;
     saving.overtaken = record.status().code() == Code::kAborted;
     ++tally_.counts[saving.overtaken ? "a save was overtaken" : "a save was abandoned"];
