@@ -14,11 +14,11 @@ import os
 import resource
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 
 from common import BIN, Table, in_turn
+from torchrun import PYTHON
 
 PARTS = os.path.join(BIN, "checkpoint_parts")
 TORCH_SAVE = """
@@ -89,7 +89,7 @@ def disk(runner, table, runs):
         on = Disk(runner.disk, runner.mib, noise.name)
         peers = {"ours": on.timed("ours", PARTS, "write", "FOLDER", on.mib), "dd": on.dd}
         if has_torch():
-            peers["torch.save"] = on.timed("torch.save", sys.executable, "-c", TORCH_SAVE, "FOLDER/t", on.mib)
+            peers["torch.save"] = on.timed("torch.save", PYTHON, "-c", TORCH_SAVE, "FOLDER/t", on.mib)
         ours, *theirs = in_turn(runs, list(peers.values()))
     for name, seconds in zip(list(peers)[1:], theirs):
         table.add(f"write {on.mib} MiB to a disk", "s", ours, seconds, name)
@@ -97,7 +97,7 @@ def disk(runner, table, runs):
 
 
 def has_torch():
-    found = subprocess.run([sys.executable, "-c", "import torch"], stderr=subprocess.DEVNULL, check=False)
+    found = subprocess.run([PYTHON, "-c", "import torch"], stderr=subprocess.DEVNULL, check=False)
     if found.returncode != 0:
         print("torch.save: not measured, python3-torch is not installed")
     return found.returncode == 0
@@ -118,25 +118,33 @@ def scale(runner, table, runs):
 
 
 def write(runner, table, runs):
-    ours, plain = in_turn(runs, [runner.seconds(PARTS, "write", "FOLDER", runner.mib),
-                                 runner.seconds(PARTS, "plain", "FOLDER", runner.mib)])
-    table.add(f"write {runner.mib} MiB, CRC on", "s", ours, plain, "write(2)", asked=1.15)
+    found = runner.once([PARTS, "beside", "FOLDER", runner.mib, str(3 * runs)])
+    table.add(f"write {runner.mib} MiB, CRC on", "s", found["ours"], found["plain"], "write(2)", asked=1.15)
     if not has_torch():
         return
     ours, torch = in_turn(runs, [runner.seconds(PARTS, "write", "FOLDER", runner.mib),
-                                 runner.seconds(sys.executable, "-c", TORCH_SAVE, "FOLDER/t",
+                                 runner.seconds(PYTHON, "-c", TORCH_SAVE, "FOLDER/t",
                                                 runner.mib)])
     table.add(f"write {runner.mib} MiB, beside torch.save", "s", ours, torch, "torch.save")
 
 
+RESHARDED = ((8, 2), (2, 8))  # Nodes that saved, nodes that load.
+
+
 def load(runner, table, runs):
-    """Resharding takes at most 1.25 times as long as a load by as many ranks as saved."""
-    for saved, loaded in ((8, 2), (2, 8)):
-        ours, plain = in_turn(runs, [
-            runner.seconds(PARTS, "load", "FOLDER", runner.mib, str(saved), str(loaded)),
-            runner.seconds(PARTS, "load", "FOLDER", runner.mib, str(loaded), str(loaded))])
-        table.add(f"load {runner.mib} MiB, {saved} -> {loaded}", "s", ours, plain,
-                  f"{loaded} -> {loaded}", asked=1.25)
+    """Resharding takes at most 1.25 times as long as a load by as many nodes as saved."""
+    folder = tempfile.mkdtemp(prefix="muster-bench-", dir=runner.root)
+    try:
+        for saved in (2, 8):
+            subprocess.run([PARTS, "save", folder, runner.mib, str(saved)], check=True, timeout=300)
+        for saved, loaded in RESHARDED:
+            ours, plain = in_turn(runs, [
+                runner.seconds(PARTS, "load", folder, runner.mib, str(nodes), str(loaded))
+                for nodes in (saved, loaded)])
+            table.add(f"load {runner.mib} MiB, {saved} -> {loaded}", "s", ours, plain,
+                      f"{loaded} -> {loaded}", asked=1.25)
+    finally:
+        shutil.rmtree(folder)
 
 
 def main():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -10,6 +11,9 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.path.join(ROOT, "build", "release", "bin")
 sys.path.insert(0, os.path.join(ROOT, "tests", "integration", "lib"))
+
+# Ended from outside it still takes down what it put up.
+signal.signal(signal.SIGTERM, lambda *unused: sys.exit(128 + signal.SIGTERM))
 
 
 def timed(command, timeout=60, **options):

@@ -3,11 +3,13 @@
 kernel   the posix store on the mount of a kernel client (user-mode Linux)
 url      the nfs:// store, without a mount
 dd       dd bs=1M conv=fsync of random bytes, on the same mount
+load     what 2 and 8 nodes saved, by 8 and 2 of them behind the one link, each byte read once (nfs://)
 
 The server is nfs-ganesha, in a namespace of its own.  In turn, medians of --runs rounds.  Needs root.
 """
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 
+from checkpoint import RESHARDED
 from common import BIN, ROOT, Table, in_turn
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "integration", "nfs"))
@@ -23,6 +26,7 @@ from guest import Guest  # noqa: E402
 from hosts import Hosts  # noqa: E402
 from share import Share, missing  # noqa: E402
 
+PARTS = os.path.join(BIN, "checkpoint_parts")
 DRILL = os.path.join(BIN, "store_drill")
 SHIM = os.path.join(ROOT, "build", "release", "tests", "integration", "nfs", "libno_rpcbind.so")
 OPTIONS = "vers=4.1,nconnect=4"
@@ -53,6 +57,14 @@ class Bench:
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
         return self.rate(ran.stdout)
 
+    def parts(self, *words):
+        ran = self.hosts.run(0, [PARTS, words[0], self.share.url(), str(self.mib), *map(str, words[1:])],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True)
+        return ran.stdout
+
+    def load(self, saved, loaded):
+        return lambda: self.mib / json.loads(self.parts("load", saved, loaded))["s"]
+
     def dd(self):
         return self.rate(self.guest.ask(f"""
             began=$EPOCHREALTIME
@@ -60,11 +72,33 @@ class Bench:
             echo written $(echo "$EPOCHREALTIME $began" | awk '{{ print $1 - $2 }}')"""))
 
 
+def write(table, bench, arguments):
+    bench.guest.serve(OPTIONS)
+    bench.guest.ask(f"head -c {arguments.mib}M /dev/urandom >/tmp/noise")
+    for side in (bench.kernel, bench.url, bench.dd):
+        side()  # The first of each finds everything cold.
+    kernel, url, dd = in_turn(arguments.runs, [bench.kernel, bench.url, bench.dd])
+    for case, ours in (("kernel client", kernel), ("nfs://", url)):
+        table.add(f"{case}, {arguments.mib} MiB over {arguments.rate}", "MiB/s", ours, dd,
+                  "dd conv=fsync", better="higher", cmd=f"store_drill ... write, {OPTIONS}",
+                  peer_cmd=f"dd bs=1M conv=fsync, {OPTIONS}")
+
+
+def load(table, bench, arguments):
+    for nodes in (2, 8):
+        bench.parts("save", nodes)
+    for saved, loaded in RESHARDED:
+        ours, plain = in_turn(arguments.runs, [bench.load(saved, loaded), bench.load(loaded, loaded)])
+        table.add(f"load {saved} -> {loaded}, {arguments.mib} MiB over {arguments.rate}", "MiB/s", ours,
+                  plain, f"{loaded} -> {loaded}", better="higher", asked_ratio=0.8)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--mib", type=int, default=96, help="size of the file")
+    parser.add_argument("--only", choices=("write", "load"))
     parser.add_argument("--rate", default="1gbit", help="of the link, as tc understands it")
     arguments = parser.parse_args()
     if os.geteuid() != 0 or missing():
@@ -77,19 +111,13 @@ def main():
             for host in (-1, 0):
                 hosts.run(host, f"tc qdisc add dev eth0 root tbf rate {arguments.rate} burst 512kb "
                           "latency 50ms".split(), check=True)
-            with Guest(hosts, folder, share, memory="768M") as guest:
-                guest.serve(OPTIONS)
-                guest.ask(f"head -c {arguments.mib}M /dev/urandom >/tmp/noise")
-                bench = Bench(hosts, share, guest, arguments.mib)
-                for side in (bench.kernel, bench.url, bench.dd):
-                    side()  # The first of each finds everything cold.
-                kernel, url, dd = in_turn(arguments.runs, [bench.kernel, bench.url, bench.dd])
-                table = Table("nfs")
-                for case, ours in (("kernel client", kernel), ("nfs://", url)):
-                    table.add(f"{case}, {arguments.mib} MiB over {arguments.rate}", "MiB/s", ours, dd,
-                              "dd conv=fsync", better="higher", cmd=f"store_drill ... write, {OPTIONS}",
-                              peer_cmd=f"dd bs=1M conv=fsync, {OPTIONS}")
-                table.done()
+            table = Table("nfs")
+            if arguments.only != "load":
+                with Guest(hosts, folder, share, memory="768M") as guest:
+                    write(table, Bench(hosts, share, guest, arguments.mib), arguments)
+            if arguments.only != "write":
+                load(table, Bench(hosts, share, None, arguments.mib), arguments)
+            table.done()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
