@@ -67,20 +67,33 @@ RemoveOurs() {
   OurFiles | while read -r item; do rm -rf --one-file-system "$item"; done
 }
 
-# clean [--check]
+# clean [--list | --check [--but FILE]]
 Clean() {
-  local found
-  case "${1:-}" in
-    '' | --check) ;;
-    *) Misuse "clean: unknown argument '$1' (--check)" ;;
-  esac
-  found=$(ListOurs)
+  local found check=0 before=/dev/null
+  while [[ $# -gt 0 ]]; do
+    case "$1" in
+      --list)
+        ListOurs
+        return 0
+        ;;
+      --check) check=1 ;;
+      --but)
+        [[ -r "${2:-}" ]] || Misuse "clean: --but wants a file that --list wrote, not '${2:-}'"
+        before=$2
+        shift
+        ;;
+      *) Misuse "clean: unknown argument '$1' (--list, --check, --but FILE)" ;;
+    esac
+    shift
+  done
+  [[ $check -eq 1 || "$before" == /dev/null ]] || Misuse "clean: --but goes with --check"
+  found=$(ListOurs | { grep -vxFf "$before" || true; })
   if [[ -z "$found" ]]; then
-    Say "clean: nothing of muster's is on this machine"
+    Say "clean: nothing$([[ "$before" == /dev/null ]] || echo ' new') of muster's is on this machine"
     return 0
   fi
   printf '%s\n' "$found"
-  if [[ "${1:-}" == --check ]]; then
+  if [[ $check -eq 1 ]]; then
     Fail "clean: found $(wc -l <<<"$found") things of muster's (./dev clean removes them)"
   fi
   RemoveOurs || true
