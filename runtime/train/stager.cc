@@ -1,9 +1,9 @@
 #include "runtime/train/stager.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "runtime/base/check.h"
+#include "runtime/base/stream_copy.h"
 #include "runtime/comm/process_group.h"
 
 namespace muster {
@@ -87,8 +87,8 @@ void CheckpointStager::CopyMyPart(const Stage& stage, const StateView& state) co
     const std::size_t to = std::min(at + size, end);
     if (from < to) {
       const float* source = state.arrays()[run.array].at(run.offset);
-      std::memcpy(stage.region.bytes.data() + from,
-                  reinterpret_cast<const std::byte*>(source) + (from - at), to - from);
+      StreamCopy(stage.region.bytes.data() + from,
+                 reinterpret_cast<const std::byte*>(source) + (from - at), to - from);
     }
     at += size;
   }
