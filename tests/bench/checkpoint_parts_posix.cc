@@ -1,7 +1,7 @@
 // One measurement of the checkpoint engine a call; `./dev bench checkpoint` repeats and compares.
 //
 //   checkpoint_parts scale FOLDER           100,000 tensors in 64 shards: view, plan, memory
-//   checkpoint_parts write FOLDER MIB       WriteShard, CRC and fsync, of random bytes
+//   checkpoint_parts write STORE MIB        WriteShard, CRC and fsync, of random bytes
 //   checkpoint_parts plain FOLDER MIB       write(2) of the same bytes, and fsync
 //   checkpoint_parts beside FOLDER MIB RUNS    the two in turn
 //   checkpoint_parts memcpy - MIB THREADS      three times, of so many bytes in all
@@ -190,7 +190,7 @@ Took WriteOnce(const std::string& folder, std::span<const std::byte> bytes, bool
     CHECK(fd.valid() && WriteAll(fd.get(), bytes.data(), bytes.size()).ok() &&
           fsync(fd.get()) == 0);
   } else {
-    auto store = OpenStore(folder);
+    const auto store = OpenAnyStore(folder);
     CHECK(store.ok() && (*store)->MakeFolder("r").ok() && (*store)->MakeFolder("r/data").ok());
     CHECK(WriteShard(**store, {.run = "r", .save = {.generation = 1, .step = 1, .nonce = 1}},
                      tensors, bytes)

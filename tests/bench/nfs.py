@@ -4,6 +4,8 @@ kernel   the posix store on the mount of a kernel client (user-mode Linux)
 url      the nfs:// store, without a mount
 dd       dd bs=1M conv=fsync of random bytes, on the same mount
 load     what 2 and 8 nodes saved, by 8 and 2 of them behind the one link, each byte read once (nfs://)
+unshaped     a shard with its CRCs on a link without a limit, kernel's client and nfs://, beside dd and torch.save:
+         seconds, and the processor time a GiB of who writes (there: with the kernel's threads)
 
 The server is nfs-ganesha, in a namespace of its own.  In turn, medians of --runs rounds.  Needs root.
 """
@@ -17,8 +19,9 @@ import subprocess
 import sys
 import tempfile
 
-from checkpoint import RESHARDED
+from checkpoint import RESHARDED, TORCH_SAVE
 from common import BIN, ROOT, Table, in_turn
+from torchrun import PYTHON
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "integration", "nfs"))
 
@@ -30,6 +33,8 @@ PARTS = os.path.join(BIN, "checkpoint_parts")
 DRILL = os.path.join(BIN, "store_drill")
 SHIM = os.path.join(ROOT, "build", "release", "tests", "integration", "nfs", "libno_rpcbind.so")
 OPTIONS = "vers=4.1,nconnect=4"
+# Seconds that the kernel's own threads have run.
+KERNEL_THREADS = "cat /proc/[0-9]*/stat 2>/dev/null | awk '$4 == 2 { t += $15 } END { print \"kernel\", t / 100 }'"
 
 
 class Bench:
@@ -65,6 +70,22 @@ class Bench:
     def load(self, saved, loaded):
         return lambda: self.mib / json.loads(self.parts("load", saved, loaded))["s"]
 
+    def timed(self, side):
+        """(Seconds, processor time a GiB) of a writer in the guest, which prints both as JSON."""
+        said = self.guest.ask(f"{KERNEL_THREADS}\n{side}\n{KERNEL_THREADS}\nrm -rf /mnt/share/ckpt/*",
+                              seconds=300)
+        before, after = (float(words) for words in re.findall(r"^kernel (\S+)$", said, re.M))
+        found = re.search(r"^\{.*\}$", said, re.M)
+        if not found:
+            raise RuntimeError(said)
+        found = json.loads(found[0])
+        return found["s"], (found["cpu_s"] + after - before) * 1024 / self.mib
+
+    def url_timed(self):
+        found = json.loads(self.parts("write"))
+        self.share.sh(f"rm -rf {self.share.path}/ckpt/*")
+        return found["s"], found["cpu_s"] * 1024 / self.mib
+
     def dd(self):
         return self.rate(self.guest.ask(f"""
             began=$EPOCHREALTIME
@@ -93,12 +114,42 @@ def load(table, bench, arguments):
                   plain, f"{loaded} -> {loaded}", better="higher", asked_ratio=0.8)
 
 
+def unshaped(table, bench, runs):
+    guest = bench.guest
+    guest.serve(OPTIONS)
+    folder, mib = "/mnt/share/ckpt", bench.mib
+    guest.ask(f"head -c {mib}M /dev/urandom >/tmp/noise")
+    with open(os.path.join(guest.folder, "save.py"), "w", encoding="ascii") as file:
+        file.write(TORCH_SAVE)
+    sides = {
+        "kernel client": lambda: bench.timed(f"{PARTS} write {folder} {mib}"),
+        "nfs://": bench.url_timed,
+        "dd conv=fsync": lambda: bench.timed(f"""
+            TIMEFORMAT='%R %U %S'
+            {{ time dd if=/tmp/noise of={folder}/dd bs=1M conv=fsync status=none; }} 2>&1 |
+              awk '{{ printf "{{\\"s\\": %s, \\"cpu_s\\": %s}}\\n", $1, $2 + $3 }}'"""),
+        "torch.save": lambda: bench.timed(f"{PYTHON} /mnt/out/save.py {folder}/t {mib}"),
+    }
+    if not guest.ask(f"{PYTHON} -c 'import torch; print(torch.__version__)'", seconds=300)[:1].isdigit():
+        print("torch.save: not measured, python3-torch is not installed")
+        del sides["torch.save"]
+    for side in sides.values():
+        side()  # The first of each finds everything cold.
+    took = dict(zip(sides, in_turn(runs, list(sides.values()))))
+    for ours in list(took)[:2]:
+        for theirs in list(took)[2:]:
+            for i, (what, unit) in enumerate((("", "s"), (": processor time a GiB", "s/GiB"))):
+                table.add(f"{ours}, {mib} MiB, no limit{what}", unit, [one[i] for one in took[ours]],
+                          [one[i] for one in took[theirs]], theirs, cmd=f"checkpoint_parts write, {OPTIONS}",
+                          peer_cmd=f"{theirs}, {OPTIONS}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--mib", type=int, default=96, help="size of the file")
-    parser.add_argument("--only", choices=("write", "load"))
+    parser.add_argument("--only", choices=("write", "load", "unshaped"))
     parser.add_argument("--rate", default="1gbit", help="of the link, as tc understands it")
     arguments = parser.parse_args()
     if os.geteuid() != 0 or missing():
@@ -108,14 +159,18 @@ def main():
     try:
         with Hosts(1) as hosts, Share(hosts, folder, SHIM) as share:
             share.start()
+            table = Table("nfs")
+            # Without the limit first: there is none to take away then.
+            if arguments.only in (None, "unshaped"):
+                with Guest(hosts, folder, share, memory="1536M") as guest:
+                    unshaped(table, Bench(hosts, share, guest, arguments.mib), arguments.runs)
             for host in (-1, 0):
                 hosts.run(host, f"tc qdisc add dev eth0 root tbf rate {arguments.rate} burst 512kb "
                           "latency 50ms".split(), check=True)
-            table = Table("nfs")
-            if arguments.only != "load":
+            if arguments.only in (None, "write"):
                 with Guest(hosts, folder, share, memory="768M") as guest:
                     write(table, Bench(hosts, share, guest, arguments.mib), arguments)
-            if arguments.only != "write":
+            if arguments.only in (None, "load"):
                 load(table, Bench(hosts, share, None, arguments.mib), arguments)
             table.done()
     finally:
