@@ -16,6 +16,8 @@ import subprocess
 import uuid
 
 COOKIE = {"MUSTER_CLUSTER_COOKIE": "hosts"}
+# Before a command: it ends with this process, also when that is killed.
+WITH_US = ["setpriv", "--pdeathsig", "KILL"]
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -86,7 +88,7 @@ class Hosts:
         return on(self.holders[index].pid, command)
 
     def popen(self, index, command, **options):
-        return subprocess.Popen(self.command(index, command), **options)
+        return subprocess.Popen([*WITH_US, *self.command(index, command)], **options)
 
     def run(self, index, command, **options):
         return subprocess.run(self.command(index, command), **options)
@@ -128,7 +130,7 @@ class Hosts:
             echo up
             exec sleep 1000000"""
         holder = subprocess.Popen(
-            ["unshare", "--net", "--uts", "--ipc", "--mount", "sh", "-c", script],
+            [*WITH_US, "unshare", "--net", "--uts", "--ipc", "--mount", "sh", "-c", script],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
             env={**os.environ, **COOKIE})
         if holder.stdout.readline() != b"up\n":

@@ -10,7 +10,6 @@ host 0, whose link may be shaped.
 
 import os
 import shutil
-import signal
 import subprocess
 
 from hosts import COOKIE
@@ -68,7 +67,9 @@ class Guest:
         self.console = open(os.path.join(self.folder, "console"), "wb")
         self.process = self.hosts.popen(
             self.host,
-            ["linux.uml", f"mem={self.memory}", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro",
+            # All of its processes end with the first one.
+            ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
+             "linux.uml", f"mem={self.memory}", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro",
              f"init={init}", f"vec0:transport=tap,ifname={self.tap},depth=64,gro=1", "con=null",
              "con0=null,fd:1", f"umid=muster{self.number}", f"uml_dir={self.folder}/", "quiet",
              f"MUSTER_GUEST_FOLDER={self.folder}", f"MUSTER_GUEST_NET={self.net}"],
@@ -126,14 +127,6 @@ class Guest:
         """As if its power had been cut."""
         if self.process is None:
             return
-        for pid in self.hosts.processes(self.host):
-            try:
-                with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    ours = f"umid=muster{self.number}".encode() in file.read()
-                if ours:
-                    os.kill(pid, signal.SIGKILL)
-            except (FileNotFoundError, ProcessLookupError):
-                pass
         self.process.kill()
         self.process.wait()
         self.process = None
