@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "runtime/client/muster_checkpoint.h"
@@ -25,6 +26,16 @@ int muster_fail(int status, const char* format, ...) {
   vsnprintf(sentence, sizeof sentence, format, arguments);
   va_end(arguments);
   return status;
+}
+
+void muster_no_descriptor(char* to, size_t room) {
+  struct rlimit limit = {0, 0};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  snprintf(to, room,
+           "the job daemon's memory did not arrive: this process has opened as many files as it "
+           "may (%llu); close some, or raise the limit (ulimit -n, or muster run --ulimit "
+           "nofile=65536)",
+           (unsigned long long)limit.rlim_cur);
 }
 
 // One packet of a question, as the channel wants it.

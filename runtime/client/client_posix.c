@@ -176,6 +176,7 @@ void muster_keep(muster_said* said) {
   if (said->fd >= 0) close(said->fd);
   said->fd = -1;
   if (said->type == MUSTER_SAID_SAVED) muster_hear_saved(said);
+  if (said->type == MUSTER_SAID_SAVE_INTO) muster_hear_late_place(said);
   if (said->type == MUSTER_SAID_KV_REFUSED) __atomic_store_n(&keys_full, 1, __ATOMIC_RELAXED);
   pthread_mutex_lock(&stopping);
   if (said->type == MUSTER_SAID_STOP) {

@@ -44,6 +44,10 @@ static int UseOpened(void* what, muster_said* said) {
   snprintf(n->error, sizeof n->error, "%.*s",
            opened.error.size > 1000 ? 1000 : (int)opened.error.size, opened.error.data);
   if (!opened.found) return 1;
+  if (said->fd < 0) {
+    muster_no_descriptor(n->error, sizeof n->error);
+    return 1;
+  }
   const ssize_t size = pread(said->fd, head, sizeof head, 0);
   if (size != (ssize_t)sizeof head || memcmp(head, kMagic, sizeof kMagic) != 0) {
     snprintf(n->error, sizeof n->error, "the job daemon's manifest is none");
@@ -210,6 +214,11 @@ static int UseLoaded(void* what, muster_said* said) {
   if (!fits) return Fail(r, "%.*s", kNoMemory, sizeof kNoMemory - 1);
   if (loaded.more) return 0;
   r->bytes = loaded.bytes;
+  if (r->bytes > 0 && said->fd < 0) {
+    r->failed = 1;
+    muster_no_descriptor(r->error, sizeof r->error);
+    return 1;
+  }
   if (r->bytes > 0) {
     // Written to, it is a copy of this rank's own.
     void* at = mmap(NULL, r->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, said->fd, 0);
@@ -269,6 +278,12 @@ static int Ready(uint64_t* number) {
   if (state == MUSTER_OK && muster_can_save()) return MUSTER_OK;
   if (state == MUSTER_OK || state == MUSTER_NO_LINK) {
     return muster_fail(MUSTER_NONE, "there is no checkpoint store, so there is no checkpoint");
+  }
+  if (state == MUSTER_FORKED) {
+    return muster_fail(state,
+                       "this is a forked child of rank %d, such as a worker of a data loader; only "
+                       "the rank's own process loads",
+                       muster_rank());
   }
   return muster_fail(state, "%s", muster_status_text(state));
 }

@@ -24,7 +24,7 @@ extern "C" {
 
 // A tensor, row major and without gaps.
 typedef struct muster_tensor {
-  const char* name;
+  const char* name;   // 1 to 1000 bytes, no control characters.
   const char* dtype;  // As safetensors names it: "F32", "BF16", "I64", "U8", "BOOL", ...
   uint32_t ndim;      // 0: a scalar.
   const uint64_t* shape;
@@ -43,7 +43,9 @@ MUSTER_API const char* muster_error(void);
 // muster with MUSTER_NO_LINK).
 MUSTER_API int muster_can_save(void);
 
-// Copies the tensors to staging memory.  Steps grow; saving the last one again does nothing.
+// Copies the tensors to staging memory.  Steps grow; saving the last one again does nothing.  What
+// the ranks of another node do not come to within timeout_ms (and the job's checkpoint.deadline)
+// fails, too; muster_wait_saved names them.
 // `metadata`: a JSON object or null; rank 0's counts.  timeout_ms: for the other ranks of this node
 // to come, and for one of the two staging memories (MUSTER_BUSY: earlier saves are still being
 // written, and this step is not saved).  A process that ends with exit(0) first waits for its
@@ -68,7 +70,8 @@ typedef struct muster_piece {
 MUSTER_API int muster_save_begin(uint64_t step, const muster_tensor* tensors, size_t tensor_count,
                                  const char* metadata, uint32_t timeout_ms,
                                  const muster_piece** pieces, size_t* count);
-// `error`: why the pieces could not be copied, so that the step is not saved; else null.
+// `error`: why the pieces could not be copied, so that the step is not saved; else null.  With an
+// error where nothing has begun, muster_error() stays as it is.
 MUSTER_API int muster_save_end(const char* error);
 
 // ---- load ---------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ void muster_clear_error(void);
 __attribute__((format(printf, 2, 3)))
 #endif
 int muster_fail(int status, const char* format, ...);  // Returns `status`.
+// Why a message that carries a descriptor came without.
+void muster_no_descriptor(char* to, size_t room);
 
 typedef struct muster_question {
   // Writes the next packet of the question, or, when the link was full, the same `again`.  *more
@@ -51,6 +53,7 @@ int muster_listen(int (*over)(void), uint64_t deadline_us);
 // ---- save_posix.c -------------------------------------------------------------------------------
 
 void muster_hear_saved(const muster_said* said);
+void muster_hear_late_place(const muster_said* said);
 void muster_loaded_now(void);  // Earlier steps come again.
 
 #ifdef __cplusplus

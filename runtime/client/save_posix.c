@@ -12,7 +12,7 @@
 #include "runtime/client/share.h"
 #include "runtime/client/stage_posix.h"
 
-enum { ANSWER_SLACK_MS = 10000, EXIT_PATIENCE_MS = 600000, EXIT_RESERVE_MS = 500 };
+enum { ANSWER_SLACK_MS = 10000, TELL_MS = 100, EXIT_PATIENCE_MS = 600000, EXIT_RESERVE_MS = 500 };
 static const size_t kMetadataMax = (size_t)16 << 20;
 
 static pthread_mutex_t saving = PTHREAD_MUTEX_INITIALIZER;
@@ -46,6 +46,9 @@ void muster_hear_saved(const muster_said* said) {
 
 void muster_loaded_now(void) {
   last_step = -1;
+  Lock();
+  muster_saves_loaded(&saves);
+  pthread_mutex_unlock(&saving);
 }
 
 static int NoneUnderWay(void) {
@@ -59,6 +62,10 @@ int muster_wait_saved(int64_t* step, uint32_t timeout_ms) {
   muster_clear_error();
   const int state = muster_state();
   int status = state;
+  if (state == MUSTER_FORKED) {  // Who held the lock when it was forked never gives it back here.
+    if (step != NULL) *step = -1;
+    return muster_fail(state, "%s", muster_status_text(state));
+  }
   if (state == MUSTER_OK || state == MUSTER_LOST) {
     status = muster_listen(NoneUnderWay, muster_now_us() + (uint64_t)timeout_ms * 1000);
   }
@@ -177,6 +184,12 @@ static int CheckStep(uint64_t step) {
                        "there is no store (muster_can_save says so beforehand)",
                        (unsigned long long)step);
   }
+  if (state == MUSTER_FORKED) {
+    return muster_fail(state,
+                       "step %llu is not saved: this is a forked child of rank %d, such as a "
+                       "worker of a data loader; only the rank's own process saves",
+                       (unsigned long long)step, muster_rank());
+  }
   if (state != MUSTER_OK) return muster_fail(state, "%s", muster_status_text(state));
   if (!muster_can_save()) {
     return muster_fail(MUSTER_NO_STORE,
@@ -221,16 +234,21 @@ static int FindPlace(asking* a, muster_piece* pieces, size_t count) {
   if (status != MUSTER_OK) {
     return NotSaved(status, a->step, muster_status_text(status));
   }
-  if (a->fd < 0) return NotSaved(a->busy ? MUSTER_BUSY : MUSTER_NOT_SAVED, a->step, a->error);
-  char* at = a->bytes == 0 ? NULL : muster_map_stage(a->fd, a->begin, a->bytes);
-  const int mapped = at != NULL || a->bytes == 0 ? 0 : errno;
-  close(a->fd);
+  if (a->error[0] != '\0') {
+    return NotSaved(a->busy ? MUSTER_BUSY : MUSTER_NOT_SAVED, a->step, a->error);
+  }
+  char* at = a->bytes == 0 || a->fd < 0 ? NULL : muster_map_stage(a->fd, a->begin, a->bytes);
+  const int error = errno;
+  if (a->fd >= 0) close(a->fd);
   current.open = 1;
-  if (mapped != 0) {
-    snprintf(a->error, sizeof a->error, "mapping %llu bytes of staging memory: %s",
-             (unsigned long long)a->bytes, strerror(mapped));
-    muster_save_end(a->error);
-    return muster_fail(MUSTER_NOT_SAVED, "%s", a->error);
+  if (a->bytes > 0 && at == NULL) {
+    if (a->fd < 0) {
+      muster_no_descriptor(a->error, sizeof a->error);
+    } else {
+      snprintf(a->error, sizeof a->error, "mapping %llu bytes of staging memory: %s",
+               (unsigned long long)a->bytes, strerror(error));
+    }
+    return muster_save_end(a->error);  // The node waits for this part no longer.
   }
   for (size_t i = 0; i < count; ++i) {
     pieces[i].into = at;
@@ -314,8 +332,18 @@ static size_t EncodeCopied(void* what, unsigned char* to, size_t room, uint64_t 
   return muster_encode_save_copied(to, room, seq, e->step, error);
 }
 
+// A place that nobody waits for any more: its node is not to wait for what will not be copied.
+void muster_hear_late_place(const muster_said* said) {
+  muster_save_into into;
+  if (!muster_decode_save_into(said->body, &into) || into.error.size > 0) return;
+  ending e = {into.step, "it had given up waiting for a place to copy to"};
+  muster_channel_send(EncodeCopied, &e, TELL_MS);
+}
+
 int muster_save_end(const char* error) {
   static int exits;
+  // Who gives up a save that never began, or has ended, keeps the sentence that says why.
+  if (!current.open && error != NULL) return MUSTER_INVALID;
   if (!current.open) return muster_fail(MUSTER_INVALID, "no save has begun");
   current.open = 0;
   if (current.nothing) return MUSTER_OK;

@@ -32,6 +32,10 @@ void muster_saves_failed(muster_saves* saves, uint64_t step, muster_text why) {
            why.size > 900 ? 900 : (int)why.size, why.data);
 }
 
+void muster_saves_loaded(muster_saves* saves) {
+  saves->failed_step = 0;
+}
+
 void muster_saves_heard(muster_saves* saves, const muster_saved* saved) {
   // Local: its memory is free, and it is no commit yet.
   if (saved->local) return;

@@ -26,6 +26,9 @@ void muster_saves_begin(muster_saves* saves);
 void muster_saves_staged(muster_saves* saves, uint64_t step);
 // This step will not be saved.
 void muster_saves_failed(muster_saves* saves, uint64_t step, muster_text why);
+// An older state was loaded: the steps after it come again, and a save of any of them is newer than
+// what failed before.
+void muster_saves_loaded(muster_saves* saves);
 void muster_saves_heard(muster_saves* saves, const muster_saved* saved);
 
 #ifdef __cplusplus

@@ -11,6 +11,7 @@
   "BF16, BOOL, F16, F32, F64, F8_E4M3, F8_E4M3FNUZ, F8_E5M2, F8_E5M2FNUZ, F8_E8M0, I8, I16, " \
   "I32, I64, U8, U16, U32, U64"
 
+enum { MUSTER_NAME_MAX = 1000 };
 static const uint64_t kBytesMax = (uint64_t)1 << 60;
 
 uint64_t muster_item_bytes(const char* dtype) {
@@ -43,8 +44,21 @@ static int Fits(const uint64_t* shape, uint32_t ndim, uint64_t item) {
   return 1;
 }
 
+// As the store has it.
+static int IsName(const char* name) {
+  const size_t size = strlen(name);
+  if (size > MUSTER_NAME_MAX || strcmp(name, "__metadata__") == 0) return 0;
+  for (size_t i = 0; i < size; ++i) {
+    if ((unsigned char)name[i] < ' ') return 0;
+  }
+  return 1;
+}
+
 // A sentence about this tensor alone, or null.
 static const char* Wrong(const muster_tensor* t) {
+  if (!IsName(t->name)) {
+    return "a name has 1 to 1000 bytes, no control characters, and is not __metadata__";
+  }
   if (muster_item_bytes(t->dtype) == 0) return "its dtype is none of " DTYPES;
   if (t->ndim > MUSTER_NDIM_MAX) return "it has more than 32 dimensions";
   if (t->ndim > 0 && t->shape == NULL) return "it has no shape";
