@@ -159,6 +159,10 @@ Result<std::vector<StagedTensor>> WholeTensors(const Manifest& manifest,
                                                std::span<const std::string> patterns) {
   std::vector<StagedTensor> all;
   std::vector<bool> used(patterns.size());
+  for (std::size_t p = 0; p < patterns.size(); ++p) {
+    // Everything, of which there may be nothing.
+    used[p] = manifest.tensors() == 0 && Matches(patterns[p], "");
+  }
   for (std::size_t i = 0; i < manifest.tensors(); ++i) {
     const ManifestTensor tensor = manifest.tensor(i);
     bool wanted = patterns.empty();

@@ -59,6 +59,18 @@ std::size_t FinestDimension(Extents global, std::span<const Region> regions) {
   return best;
 }
 
+bool Same(const Region& a, const Region& b) {
+  return std::equal(a.offset.begin(), a.offset.end(), b.offset.begin(), b.offset.end()) &&
+         std::equal(a.shape.begin(), a.shape.end(), b.shape.begin(), b.shape.end());
+}
+
+Status SavedTwice(const Region& region) {
+  return Status(Code::kInvalid,
+                RegionText(region) +
+                    " is saved by two ranks; where several have the same part (replicas, as under "
+                    "HSDP), one of them saves it and the others leave it out");
+}
+
 }  // namespace
 
 OwnRegion::OwnRegion(Region region) : rank(region.shape.size()) {
@@ -125,12 +137,13 @@ Status CheckCover(Extents global, std::span<const Region> regions) {
       const std::uint64_t end = solid[i]->offset[d] + solid[i]->shape[d];
       for (std::size_t j = i + 1; j < solid.size() && solid[j]->offset[d] < end; ++j) {
         if (!Intersect(*solid[i], *solid[j], nullptr)) continue;
+        if (Same(*solid[i], *solid[j])) return SavedTwice(*solid[i]);
         return Status(Code::kInvalid,
                       RegionText(*solid[i]) + " and " + RegionText(*solid[j]) + " overlap");
       }
     }
   } else if (solid.size() > 1) {
-    return Status(Code::kInvalid, RegionText(*solid[0]) + " and another one overlap");
+    return SavedTwice(*solid[0]);
   }
   if (covered == due) return {};
   return Status(Code::kInvalid, "the shards hold " + std::to_string(covered) + " of the " +

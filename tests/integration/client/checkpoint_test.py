@@ -187,6 +187,17 @@ class Checkpoints(unittest.TestCase):
         why = "step 3 was not saved: both staging memories of this node are still being written"
         self.assertEqual(self.call("logs", job), f"True True False\nmuster: {why}\n{why} 2\nTrue 4\n")
 
+    def test_a_state_without_tensors_comes_back(self):
+        _, store = self.places("numbers")
+        script = ("import muster\n"
+                  "muster.save(1, {'epoch': 3, 'seen': ['a', 2.5]})\n"
+                  "muster.wait_saved(60)\n"
+                  "state = {'epoch': 0, 'seen': ['', 0]}\n"
+                  "print(muster.load().state, muster.load_into(state), state)\n")
+        out = self.call("run", "-N", "2", "--ranks-per-node", "1", "--checkpoint-store", store, "--", PYTHON, "-c",
+                        script)
+        self.assertEqual(out.count("{'epoch': 3, 'seen': ['a', 2.5]} (1, {}) {'epoch': 3, 'seen': ['a', 2.5]}"), 2, out)
+
     def test_who_is_told_to_stop_saves_and_leaves_with_it_committed(self):
         _, store = self.places("stop")
         script = ("import muster, numpy, time\n"

@@ -47,7 +47,9 @@ TEST(Tiling, RefusesAHoleAnOverlapAndWhatReachesOutside) {
   ExpectRefused({Box({1, 0}, {4, 6})}, "outside");
   ExpectRefused({Box({UINT64_MAX, 0}, {2, 6})}, "outside");
   ExpectRefused({Box({0}, {4})}, "dimensions");
-  ExpectRefused({Box({}, {}, {}), Box({}, {}, {})}, "overlap");
+  ExpectRefused({Box({}, {}, {}), Box({}, {}, {})}, "is saved by two ranks");
+  ExpectRefused({Box({0, 0}, {4, 6}), Box({0, 0}, {4, 6})},
+                "replicas, as under HSDP), one of them saves it");
   ExpectRefused({Box({0, 0}, {1, 1}, {1ULL << 40U, 1ULL << 40U})}, "too large");
   StagedTensor other = Box({2, 0}, {2, 6});
   other.dtype = "F16";
