@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "launcher/jobd/checkpoint_words.h"
+#include "runtime/base/dtype.h"
 #include "runtime/base/text.h"
 #include "runtime/base/wire.h"
 
@@ -29,6 +30,27 @@ std::vector<std::uint32_t> RanksOf(const std::map<std::uint32_t, Part>& parts) {
 template <typename T>
 void Append(std::vector<T>& to, const std::vector<T>& more) {
   to.insert(to.end(), more.begin(), more.end());
+}
+
+// Nothing, or why the part cannot be what its rank says.
+std::string WrongBytes(const link::SaveBegin& part) {
+  constexpr std::uint64_t kMax = std::uint64_t{1} << 60U;
+  std::uint64_t bytes = 0;
+  for (const link::StagedTensor& box : part.tensors) {
+    const auto item = DtypeBytes(box.dtype);
+    if (!item) return "tensor \"" + box.name + "\" has the unknown dtype \"" + box.dtype + "\"";
+    std::uint64_t size = std::count(box.shape.begin(), box.shape.end(), 0U) > 0 ? 0 : *item;
+    for (const std::uint64_t extent : box.shape) {
+      if (size > 0 && size > kMax / extent) return "tensor \"" + box.name + "\" is too large";
+      size *= extent;
+    }
+    bytes += size;
+    if (bytes > kMax) return "its tensors are too large";
+  }
+  if (bytes == part.bytes) return "";
+  return "it announced " + std::to_string(part.bytes) + " bytes, and its " +
+         std::to_string(part.tensors.size()) + " tensors have " + std::to_string(bytes) +
+         "; is its libmuster_client of another version?";
 }
 
 bool OfOneCommit(const link::LoadParts& a, const link::LoadParts& b) {
@@ -118,7 +140,9 @@ void RankMeetings::On(std::uint32_t local_rank, const link::SaveBegin& packet, T
     save = saves_.insert(save, Save{.step = part.step, .deadline = deadline});
   }
   save->deadline = std::min(save->deadline, deadline);
+  const std::string wrong = WrongBytes(part);
   save->parts[local_rank] = std::move(part);
+  if (!wrong.empty()) return GiveUp(save, Rank(local_rank) + ": " + wrong);
   if (!gone_.empty()) return Fail(save, Rank(*gone_.begin()) + kEnded);
   GiveMemory();
 }
@@ -173,6 +197,14 @@ void RankMeetings::Fail(SaveAt save, const std::string& error, bool busy) {
                    "");
   }
   callbacks_.staged(RanksOf(failed.parts), {.step = failed.step}, error);
+}
+
+void RankMeetings::GiveUp(SaveAt save, const std::string& error) {
+  given_up_ = {.step = save->step, .error = error, .missing = {}};
+  for (std::uint32_t i = 0; i < ranks_.size(); ++i) {
+    if (!save->parts.contains(i)) given_up_.missing.insert(i);
+  }
+  Fail(save, error);
 }
 
 void RankMeetings::On(std::uint32_t local_rank, const link::SaveCopied& copied) {
@@ -270,6 +302,7 @@ void RankMeetings::AskMover() {
 void RankMeetings::Loaded(const Result<mover::PartsLoaded>& loaded) {
   if (!load_ || !load_->asked) return;  // Of an attempt that is over.
   if (!loaded.ok()) return FailLoad(loaded.status().message());
+  given_up_ = {};
   const Load load = *std::exchange(load_, std::nullopt);
   const bool by_pattern = !load.parts.begin()->second.patterns.empty();
   std::map<std::string, std::uint64_t> begins;
@@ -313,19 +346,12 @@ void RankMeetings::Tick(TimePoint now) {
   for (auto save = saves_.begin(); save != saves_.end();) {
     const auto at = save++;
     if (!at->memory.empty() || at->deadline > now) continue;
-    const std::vector<std::uint32_t> came = RanksOf(at->parts);
-    const std::string missing = Missing(came);
+    const std::string missing = Missing(RanksOf(at->parts));
     if (missing.empty()) {
       Fail(at, "both staging memories of this node are still being written", /*busy=*/true);
     } else {
-      given_up_ = {.step = at->step,
-                   .error = missing + " did not save " + StepText(at->step) +
-                            " in time; all ranks save the same steps, in the same order",
-                   .missing = {}};
-      for (std::uint32_t i = 0; i < ranks_.size(); ++i) {
-        if (!std::count(came.begin(), came.end(), i)) given_up_.missing.insert(i);
-      }
-      Fail(at, std::string(given_up_.error));
+      GiveUp(at, missing + " did not save " + StepText(at->step) + " in time; " +
+                     "all ranks save the same steps, in the same order");
     }
   }
   if (load_ && !load_->asked && load_->deadline <= now) {

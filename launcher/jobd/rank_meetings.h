@@ -10,9 +10,10 @@
 // A rank that comes with another step, one that does not come in time, no memory in time, a part
 // that cannot be copied, ranks that disagree on what all have: nothing is saved of that step, all
 // ranks of it are told, and so are the other nodes, by the head; a rank that comes to it later,
-// too. So it is when a rank has ended.  A memory is given out again only when all who were to copy
-// into it have said that they are done, or are gone.  Meetings end with their attempt, when all its
-// ranks are gone: what is staged is of one step and one attempt.
+// too. So it is when a rank has ended, or says that it has other bytes than its tensors have.  A
+// memory is given out again only when all who were to copy into it have said that they are done, or
+// are gone.  Meetings end with their attempt, when all its ranks are gone: what is staged is of one
+// step and one attempt.
 //
 // A load
 //   1. Each rank says LoadParts, of the same commit.
@@ -97,6 +98,7 @@ class RankMeetings {
   void GiveMemory();
   void Give(Save& save, const std::string& memory);
   void Fail(SaveAt save, const std::string& error, bool busy = false);
+  void GiveUp(SaveAt save, const std::string& error);  // Also for those who have yet to come.
   void EndCopying(SaveAt save);
   void AskMover();
   void FailLoad(const std::string& error);
@@ -109,7 +111,8 @@ class RankMeetings {
   std::map<std::uint32_t, link::LoadParts> arriving_load_;
   std::list<Save> saves_;  // In the order of the ranks' calls.
   std::set<std::uint32_t> gone_;
-  // The last save that was not waited for any longer, and who had not come.
+  // The last save that was not waited for any longer, and who had not come.  Until a load: the
+  // step may come again then.
   struct {
     std::uint64_t step = 0;
     std::string error;

@@ -1,36 +1,13 @@
 #include "runtime/checkpoint/box.h"
 
 #include <algorithm>
-#include <array>
 
+#include "runtime/base/dtype.h"
 #include "runtime/base/text.h"
 
 namespace muster::checkpoint {
 namespace {
 
-struct Dtype {
-  std::string_view name;
-  std::uint64_t bytes;
-};
-// A manifest names them by their place: new ones come last.
-constexpr std::array<Dtype, 18> kDtypes = {{{"BOOL", 1},
-                                            {"U8", 1},
-                                            {"I8", 1},
-                                            {"F8_E5M2", 1},
-                                            {"F8_E4M3", 1},
-                                            {"F8_E8M0", 1},
-                                            {"F8_E4M3FNUZ", 1},
-                                            {"F8_E5M2FNUZ", 1},
-                                            {"I16", 2},
-                                            {"U16", 2},
-                                            {"F16", 2},
-                                            {"BF16", 2},
-                                            {"I32", 4},
-                                            {"U32", 4},
-                                            {"F32", 4},
-                                            {"F64", 8},
-                                            {"I64", 8},
-                                            {"U64", 8}}};
 constexpr std::uint64_t kBytesMax = std::uint64_t{1} << 60U;
 
 bool Fits(Extents shape, std::uint64_t item) {
@@ -54,10 +31,7 @@ Status Wrong(std::string_view name, const std::string& what) {
 }  // namespace
 
 std::optional<std::uint64_t> ItemBytes(std::string_view dtype) {
-  for (const Dtype& known : kDtypes) {
-    if (known.name == dtype) return known.bytes;
-  }
-  return std::nullopt;
+  return DtypeBytes(dtype);
 }
 
 std::optional<std::uint8_t> DtypeCode(std::string_view dtype) {

@@ -10,7 +10,12 @@ namespace {
 using std::chrono::seconds;
 
 link::SaveBegin Part(std::uint64_t step, std::uint64_t bytes = 100) {
-  return {.step = step, .bytes = bytes, .timeout_ms = 60000};
+  return {
+      .step = step,
+      .bytes = bytes,
+      .timeout_ms = 60000,
+      .tensors = {
+          {.name = "t", .dtype = "U8", .global_shape = {bytes}, .offset = {0}, .shape = {bytes}}}};
 }
 
 class RankMeetingsTest : public testing::Test {
@@ -27,23 +32,24 @@ class RankMeetingsTest : public testing::Test {
   };
 
   RankMeetingsTest()
-      : meetings_({.say =
-                       [this](std::uint32_t local_rank, const link::ToRank& message,
-                              const std::string& memory) {
-                         said_.push_back({local_rank, message, memory});
-                       },
-                   .reads = [this](const std::string& memory) { return read_.contains(memory); },
-                   .make =
-                       [](const std::string&, std::uint64_t bytes) {
-                         return bytes <= 1000 ? Status() : Status(Code::kExhausted, "too large");
-                       },
-                   .staged =
-                       [this](const auto& local_ranks, const auto& staged, const auto& error) {
-                         // As the daemon does, at once.
-                         if (!staged.memory.empty()) read_.insert(staged.memory);
-                         ended_.push_back({local_ranks, staged, error});
-                       },
-                   .load = [this](const mover::LoadParts& load) { asked_.push_back(load); }}) {
+      : meetings_(
+            {.say =
+                 [this](std::uint32_t local_rank, const link::ToRank& message,
+                        const std::string& memory) {
+                   said_.push_back({local_rank, message, memory});
+                 },
+             .reads = [this](const std::string& memory) { return read_.contains(memory); },
+             .make =
+                 [](const std::string&, std::uint64_t bytes) {
+                   return bytes <= 1000 ? Status() : Status(Code::kExhausted, "too large");
+                 },
+             .staged =
+                 [this](const auto& local_ranks, const auto& staged, const auto& error) {
+                   // As the daemon does, at once.
+                   if (!staged.memory.empty()) read_.insert(staged.memory);
+                   ended_.push_back({local_ranks, staged, error});
+                 },
+             .load = [this](const mover::LoadParts& load) { asked_.push_back(load); }}) {
     meetings_.Begin({6, 7});  // The job's ranks 6 and 7 are on this node.
   }
 
@@ -73,7 +79,7 @@ class RankMeetingsTest : public testing::Test {
 
 TEST_F(RankMeetingsTest, PutsThePartsOfAllRanksIntoOneMemory) {
   link::SaveBegin first = Part(5, 8);
-  first.tensors = {{.name = "a", .dtype = "F32", .global_shape = {2}, .offset = {0}, .shape = {2}}};
+  first.tensors = {{.name = "a", .dtype = "F32", .global_shape = {1}, .offset = {0}, .shape = {1}}};
   first.host_state = "{\"x\":";
   first.more = true;
   meetings_.On(0, first, now_);
@@ -83,7 +89,7 @@ TEST_F(RankMeetingsTest, PutsThePartsOfAllRanksIntoOneMemory) {
   meetings_.On(0, first, now_);
   EXPECT_TRUE(said_.empty());
   link::SaveBegin second = Part(5, 4);
-  second.tensors = {{.name = "c"}};
+  second.tensors[0].name = "c";
   meetings_.On(1, second, now_);
   ASSERT_EQ(said_.size(), 2U);
   EXPECT_EQ(LastTo<link::SaveInto>(0).begin, 0U);
@@ -183,6 +189,35 @@ TEST_F(RankMeetingsTest, TellsRanksThatThereIsNotEnoughMemory) {
   EXPECT_EQ(ended_.at(0).error, "too large");
 }
 
+TEST_F(RankMeetingsTest, APartThatHasOtherBytesThanItSaysIsRefusedForAllAndTheNextSaveIsWhole) {
+  link::SaveBegin odd = Part(5, 8);
+  odd.tensors[0].shape = {9};
+  const auto error = [&] { return LastTo<link::SaveInto>(0).error; };
+  meetings_.On(0, odd, now_);
+  EXPECT_EQ(error(),
+            "rank 6: it announced 8 bytes, and its 1 tensors have 9; is its libmuster_client of "
+            "another version?");
+  ASSERT_EQ(ended_.size(), 1U);
+  EXPECT_EQ(ended_[0].error, error());
+  EXPECT_FALSE(meetings_.deadline());
+  // Its neighbour comes after it.
+  meetings_.On(1, Part(5), now_);
+  EXPECT_EQ(LastTo<link::SaveInto>(1).error, error());
+  Meet(6);
+  EXPECT_EQ(error(), "");
+  Copied(6);
+  odd = Part(7);
+  odd.tensors[0].dtype = "F33";
+  meetings_.On(1, Part(7), now_);
+  meetings_.On(0, odd, now_);
+  EXPECT_EQ(error(), "rank 6: tensor \"t\" has the unknown dtype \"F33\"");
+  EXPECT_EQ(LastTo<link::SaveInto>(1).error, error());
+  odd = Part(8);
+  odd.tensors[0].shape = {std::uint64_t{1} << 40U, std::uint64_t{1} << 40U};
+  meetings_.On(0, odd, now_);
+  EXPECT_EQ(error(), "rank 6: tensor \"t\" is too large");
+}
+
 // ---- loads --------------------------------------------------------------------------------------
 
 link::StagedTensor Box(const std::string& name, std::uint64_t offset) {
@@ -277,6 +312,17 @@ TEST_F(RankMeetingsTest, ARankThatComesTooLateHearsOfItAndTheNextSaveIsWhole) {
   EXPECT_NE(LastTo<link::SaveInto>(1).error.find("rank 7 did not save step 5 in time"),
             std::string::npos);
   Meet(6);
+  EXPECT_EQ(LastTo<link::SaveInto>(0).error, "");
+  EXPECT_EQ(LastTo<link::SaveInto>(1).error, "");
+}
+
+TEST_F(RankMeetingsTest, AfterALoadAStepThatWasGivenUpIsSavedAgain) {
+  meetings_.On(0, Part(5), now_);
+  meetings_.Tick(now_ + seconds(61));
+  const link::LoadParts load{.number = 1, .step = 4, .timeout_ms = 1000, .patterns = {"*"}};
+  for (const std::uint32_t rank : {0U, 1U}) meetings_.On(rank, load, now_);
+  meetings_.Loaded(mover::PartsLoaded{});
+  Meet(5);
   EXPECT_EQ(LastTo<link::SaveInto>(0).error, "");
   EXPECT_EQ(LastTo<link::SaveInto>(1).error, "");
 }
