@@ -7,7 +7,6 @@
 #include "launcher/jobd/mover_verdicts.h"
 #include "launcher/jobd/save_texts.h"
 #include "runtime/base/clock.h"
-#include "runtime/base/text.h"
 
 namespace muster {
 namespace {
@@ -22,17 +21,42 @@ using mover_verdicts::TextOf;
 // The head's: every node says once how its part went, then the save is committed or given up.
 void Checkpoints::On(std::uint32_t from, const ShardEnded& message) {
   if (!active_ || order_->host_index != 0) return;
-  Save& save = saves_[message.step];
-  save.ended[from] = message;
-  if (save.ended.size() < order_->hosts.size()) return;
-  const Save whole = std::move(saves_.extract(message.step).mapped());
-  for (const auto& [host, shard] : whole.ended) {
+  if (const auto why = saves_.WhyGivenUp(from, message)) return EndSave(message.step, *why);
+  On(from, checkpoint_words::SaveCame{.step = message.step});
+  const auto whole = saves_.End(from, message);
+  if (!whole) return GiveUp(saves_.GiveUp(RealClock().Now()));
+  for (const auto& [host, shard] : *whole) {
     if (shard.error.empty()) continue;
     EndSave(message.step, shard.error);
     if (shard.store_failed) StoreFailed(shard.error);
     return;
   }
-  Commit(message.step, whole);
+  Commit(message.step, *whole);
+}
+
+// What the first to come allow the others counts, and at least the store's own deadline.
+void Checkpoints::On(std::uint32_t from, const checkpoint_words::SaveCame& message) {
+  if (!active_ || order_->host_index != 0) return;
+  const Duration wait =
+      std::chrono::milliseconds(std::max(message.timeout_ms, order_->checkpoint.deadline_ms));
+  const TimePoint deadline = RealClock().Now() + wait;
+  if (!saves_.Came(from, message.step, deadline) || order_->hosts.size() == 1) return;
+  later_.Do(wait, [this, life = life_] {
+    if (life == life_ && active_) GiveUp(saves_.GiveUp(RealClock().Now()));
+  });
+}
+
+void Checkpoints::On(std::uint32_t from, const checkpoint_words::NoMoreSaves& /*message*/) {
+  if (!active_ || order_->host_index != 0) return;
+  saves_.NoMore(from);
+  GiveUp(saves_.GiveUp(RealClock().Now()));
+}
+
+void Checkpoints::GiveUp(const std::vector<HeadSaves::GivenUp>& saves) {
+  for (const HeadSaves::GivenUp& save : saves) {
+    services_.Note("step " + std::to_string(save.step) + " is not saved: " + save.error);
+    EndSave(save.step, save.error);
+  }
 }
 
 mover::Commit Checkpoints::CommitOfJob() const {
@@ -55,9 +79,9 @@ mover::Commit Checkpoints::CommitOf(const mover::Write& write,
   return commit;
 }
 
-void Checkpoints::Commit(std::uint64_t step, const Save& save) {
-  const ShardEnded& first = save.ended.begin()->second;
-  for (const auto& [host, shard] : save.ended) {
+void Checkpoints::Commit(std::uint64_t step, const HeadSaves::Ended& ended) {
+  const ShardEnded& first = ended.begin()->second;
+  for (const auto& [host, shard] : ended) {
     if (shard.common != first.common) return EndSave(step, checkpoint_words::kNotCommon);
     if (shard.nonce == first.nonce) continue;
     return EndSave(step,
@@ -65,7 +89,7 @@ void Checkpoints::Commit(std::uint64_t step, const Save& save) {
                    "committed with one of another");
   }
   std::vector<mover::ShardReport> reports;
-  for (const auto& [host, shard] : save.ended) reports.push_back(shard.report);
+  for (const auto& [host, shard] : ended) reports.push_back(shard.report);
   AskCommit(CommitOf({.generation = generation_->generation,
                       .step = step,
                       .nonce = first.nonce,
@@ -133,24 +157,12 @@ void Checkpoints::CommitEnded(const Committing& commit, const mover::FromMover& 
   MaybeSettled();
 }
 
-// They can never be committed now (D6), so nobody waits any longer for nodes that have no part.
-void Checkpoints::EndOlderThan(std::uint64_t step) {
-  while (!saves_.empty() && saves_.begin()->first < step) {
-    const auto [older, save] = *saves_.begin();
-    saves_.erase(saves_.begin());
-    std::vector<std::string> missing;
-    for (std::uint32_t host = 0; host < order_->hosts.size(); ++host) {
-      if (!save.ended.contains(host)) missing.push_back(order_->hosts[host].node);
-    }
-    EndSave(older, Join(missing, ", ") + " had not saved it when step " + std::to_string(step) +
-                       " was committed");
-  }
-}
-
 void Checkpoints::Committed(std::uint64_t step, const mover::FromMover& answer) {
   if (std::holds_alternative<mover::Committed>(answer)) {
     EndSave(step, "");
-    return EndOlderThan(step);
+    // They can never be committed now (D6), so nobody waits any longer for nodes that have no part.
+    for (const auto& older : saves_.GiveUpOlder(step)) EndSave(older.step, older.error);
+    return;
   }
   EndSave(step, TextOf(answer));
   const auto* failed = std::get_if<mover::Failed>(&answer);

@@ -29,7 +29,9 @@ void Checkpoints::Meet(std::uint32_t local_rank, const link::ToJobd& message) {
 }
 
 void Checkpoints::RankGone(std::uint32_t local_rank) {
-  if (active_) meetings_.Gone(local_rank);
+  if (!active_) return;
+  meetings_.Gone(local_rank);
+  if (meetings_.all_gone()) ToHead(checkpoint_words::NoMoreSaves{});
 }
 
 void Checkpoints::Met(const std::vector<std::uint32_t>& local_ranks, const link::Staged& staged,

@@ -37,7 +37,7 @@ void Checkpoints::Write(const std::vector<std::uint32_t>& local_ranks, const lin
   }
   const auto block = services_.memory().Find(staged.memory);
   if (shard.error.empty() && !block.ok()) shard.error = block.status().message();
-  if (!shard.error.empty()) return ShardDone(shard);
+  if (!shard.error.empty()) return ToHead(shard);
   const mover::Write write{.generation = generation_->generation,
                            .step = staged.step,
                            .nonce = shard.nonce,
@@ -198,7 +198,7 @@ void Checkpoints::PartEnded(const FlightPtr& flight, const mover::FromMover& ans
               Whose::kEarlier);
   }
   --finishing_;
-  if (!over) ShardDone(flight->shard);
+  if (!over) ToHead(flight->shard);
   MaybeGather();
   MaybeSettled();
 }

@@ -8,8 +8,11 @@
 //   3. Head to all: Generation, once its mover has claimed it for the attempt.  From here on no
 //   save
 //      of an older one can be committed, so local copies of them go.
-//   4. Each host to the head: ShardEnded, when its part of a save is written, or cannot be.
-//   5. Head to all: SaveEnded, when the save is committed, or will not be.
+//   4. Each host to the head: SaveCame, when its first rank comes to a save, and ShardEnded, when
+//   its
+//      part of it is written, or cannot be; NoMoreSaves, when all its ranks have ended.
+//   5. Head to all: SaveEnded, when the save is committed, or will not be: also when a host did not
+//      come to it within the time that the others' ranks and the store have.
 //
 // Pure; any thread.
 #pragma once
@@ -36,6 +39,9 @@ inline constexpr char kNotCommon[] =
     "the ranks do not save the same: a tensor that is no shard has one name, dtype and shape on "
     "all "
     "ranks; what only some have is a shard of a tensor (muster.Shard)";
+
+inline constexpr char kAllSave[] =
+    "all ranks save the same steps, in the same order, not rank 0 alone";
 
 struct ShardEnded {
   std::uint64_t step = 0;
@@ -99,7 +105,23 @@ struct MovedOn {
   }
 };
 
-using Message =
-    std::variant<Generation, ShardEnded, SaveEnded, AskParts, HasPart, PartsTold, MoveOn, MovedOn>;
+struct SaveCame {
+  std::uint64_t step = 0;
+  std::uint32_t timeout_ms = 0;  // So long may its ranks wait for others.
+  template <typename A>
+  void Fields(A& a) {
+    a(step, timeout_ms);
+  }
+};
+
+struct NoMoreSaves {
+  template <typename A>
+  void Fields(A& a) {
+    a();
+  }
+};
+
+using Message = std::variant<Generation, ShardEnded, SaveEnded, AskParts, HasPart, PartsTold,
+                             MoveOn, MovedOn, SaveCame, NoMoreSaves>;
 
 }  // namespace muster::checkpoint_words

@@ -30,6 +30,10 @@ Checkpoints::Checkpoints(event_base* base, LinkServices& services, Callbacks cal
                      },
                  .staged = [this](const auto& local_ranks, const auto& staged,
                                   const auto& why_not) { Met(local_ranks, staged, why_not); },
+                 .came =
+                     [this](std::uint64_t step, std::uint32_t timeout_ms) {
+                       ToHead(checkpoint_words::SaveCame{.step = step, .timeout_ms = timeout_ms});
+                     },
                  .load = [this](const mover::LoadParts& load) { AskLoadParts(load, 0); }}),
       mover_(base),
       local_(base),
@@ -47,6 +51,7 @@ void Checkpoints::Begin(const StartAttempt& order) {
   local_.SetStore(policy.local, local_run, patience);
   if (policy.store.empty()) return;
   meetings_.Begin(order);
+  saves_.Begin(order.hosts);
   if (order.host_index == 0) {
     gathering_.emplace();
     for (std::uint32_t host = 0; host < order.hosts.size(); ++host) gathering_->silent.insert(host);
@@ -64,7 +69,6 @@ void Checkpoints::End() {
   parts_.clear();
   stagers_.clear();
   tries_.clear();
-  saves_.clear();
   askers_.clear();
   gathering_.reset();
   gather_due_ = gathered_ = asked_for_parts_ = false;
@@ -126,6 +130,7 @@ void Checkpoints::Staged(std::uint32_t local_rank, const link::Staged& part) {
     return services_.Say(local_rank,
                          link::Saved{.step = staged.step, .error = "the job has no store"});
   }
+  ToHead(checkpoint_words::SaveCame{.step = staged.step});
   const std::string why_not =
       staged.memory.empty() ? "both of its staging memories are still being written" : "";
   if (generation_) return Write({local_rank}, staged, why_not);
@@ -133,9 +138,9 @@ void Checkpoints::Staged(std::uint32_t local_rank, const link::Staged& part) {
       [this, local_rank, staged, why_not] { Write({local_rank}, staged, why_not); });
 }
 
-void Checkpoints::ShardDone(const ShardEnded& shard) {
-  if (order_->host_index == 0) return On(0, shard);
-  Tell(0, shard);
+void Checkpoints::ToHead(const checkpoint_words::Message& message) {
+  if (order_->host_index > 0) return Tell(0, message);
+  std::visit([&](const auto& m) { On(0, m); }, message);
 }
 
 void Checkpoints::EndSave(std::uint64_t step, const std::string& error) {

@@ -22,6 +22,7 @@
 
 #include "launcher/jobd/checkpoint_words.h"
 #include "launcher/jobd/commit_tries.h"
+#include "launcher/jobd/head_saves.h"
 #include "launcher/jobd/later_event.h"
 #include "launcher/jobd/leftover_table.h"
 #include "launcher/jobd/link_services_event.h"
@@ -74,9 +75,6 @@ class Checkpoints {
   }
 
  private:
-  struct Save {
-    std::map<std::uint32_t, checkpoint_words::ShardEnded> ended;  // By host; the head's.
-  };
   // This node's part of a save on its way, also beyond the end of its attempt.
   struct Flight {
     std::uint64_t life = 0;
@@ -107,6 +105,9 @@ class Checkpoints {
   void On(std::uint32_t from, const checkpoint_words::PartsTold& message);
   void On(std::uint32_t from, const checkpoint_words::MoveOn& message);
   void On(std::uint32_t from, const checkpoint_words::MovedOn& message);
+  void On(std::uint32_t from, const checkpoint_words::SaveCame& message);
+  void On(std::uint32_t from, const checkpoint_words::NoMoreSaves& message);
+  void GiveUp(const std::vector<HeadSaves::GivenUp>& saves);
   void MaybeGather();
   void Gathered(std::vector<mover::Part> local);
   void TellParts();
@@ -134,8 +135,7 @@ class Checkpoints {
   void AskWrite(const FlightPtr& flight, int deaths);
   void PartEnded(const FlightPtr& flight, const mover::FromMover& answer);
   void DoneReading(const FlightPtr& flight);
-  void ShardDone(const checkpoint_words::ShardEnded& shard);
-  void Commit(std::uint64_t step, const Save& save);
+  void Commit(std::uint64_t step, const HeadSaves::Ended& ended);
   static mover::Commit CommitOf(const mover::Write& write, std::vector<mover::ShardReport> reports,
                                 const std::string& host_state, const mover::Commit& job);
   mover::Commit CommitOfJob() const;
@@ -148,7 +148,6 @@ class Checkpoints {
   void CommitParts(const std::vector<mover::Part>& parts);
   void TellLeft(const mover::Part& part, std::size_t there, const std::string& why);
   void LeftoverCommitted(const mover::FromMover& answer);
-  void EndOlderThan(std::uint64_t step);
   void Committed(std::uint64_t step, const mover::FromMover& answer);
   void EndSave(std::uint64_t step, const std::string& error);
   void AskLoad(std::uint32_t local_rank, int deaths = 0);
@@ -158,6 +157,7 @@ class Checkpoints {
   template <typename Answer>
   void WithGeneration(std::uint32_t local_rank, const std::function<void()>& act);
   void TellLoaded(std::uint32_t local_rank, const mover::FromMover& answer, UniqueFd payload);
+  void ToHead(const checkpoint_words::Message& message);
   void Tell(std::uint32_t host_index, const checkpoint_words::Message& message);
   void TellAll(const checkpoint_words::Message& message);
   void StoreFailed(const std::string& text);
@@ -184,7 +184,7 @@ class Checkpoints {
   std::map<std::uint32_t, link::Staged> parts_;  // By local rank, until the last part.
   std::map<std::uint64_t, std::vector<std::uint32_t>> stagers_;  // Step -> who is to be told.
   std::map<std::uint64_t, std::uint64_t> tries_;                 // Step -> how often saved.
-  std::map<std::uint64_t, Save> saves_;
+  HeadSaves saves_;
   Later later_;
   TimePoint look_until_{};                             // For parts, when the job is over.
   std::optional<Gathering> gathering_;                 // The head's.

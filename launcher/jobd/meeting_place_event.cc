@@ -18,6 +18,7 @@ MeetingPlace::MeetingPlace(event_base* base, LinkServices& services, const Callb
                  .make = [this](const std::string& memory,
                                 std::uint64_t bytes) { return Make(memory, bytes); },
                  .staged = callbacks.staged,
+                 .came = callbacks.came,
                  .load = callbacks.load}),
       deadline_(evtimer_new(base, OnDeadline, this)) {
   CHECK(deadline_ != nullptr);

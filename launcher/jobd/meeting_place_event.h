@@ -25,6 +25,7 @@ class MeetingPlace {
     std::function<void(const std::vector<std::uint32_t>& local_ranks, const link::Staged&,
                        const std::string& why_not)>
         staged;
+    std::function<void(std::uint64_t step, std::uint32_t timeout_ms)> came;
     std::function<void(const mover::LoadParts&)> load;
   };
 
@@ -39,6 +40,7 @@ class MeetingPlace {
   void Loaded(const Result<mover::PartsLoaded>& loaded, UniqueFd memory = UniqueFd());
   void MemoryFree();
   void Gone(std::uint32_t local_rank);
+  bool all_gone() const { return meetings_.all_gone(); }
 
  private:
   static void OnDeadline(evutil_socket_t, short, void* self);

@@ -130,7 +130,7 @@ void RankMeetings::On(std::uint32_t local_rank, const link::SaveBegin& packet, T
   if (save != saves_.end() && save->step != part.step) {
     const std::string error = Rank(local_rank) + " saves " + StepText(part.step) + " while " +
                               Rank(save->parts.begin()->first) + " saves " + StepText(save->step) +
-                              "; all ranks save the same steps, in the same order";
+                              "; " + checkpoint_words::kAllSave;
     Fail(save, error);
     callbacks_.say(local_rank, link::SaveInto{.step = part.step, .error = error}, "");
     return callbacks_.staged({local_rank}, {.step = part.step}, error);
@@ -138,6 +138,7 @@ void RankMeetings::On(std::uint32_t local_rank, const link::SaveBegin& packet, T
   const TimePoint deadline = now + std::chrono::milliseconds(part.timeout_ms);
   if (save == saves_.end()) {
     save = saves_.insert(save, Save{.step = part.step, .deadline = deadline});
+    callbacks_.came(part.step, part.timeout_ms);
   }
   save->deadline = std::min(save->deadline, deadline);
   const std::string wrong = WrongBytes(part);
@@ -351,7 +352,7 @@ void RankMeetings::Tick(TimePoint now) {
       Fail(at, "both staging memories of this node are still being written", /*busy=*/true);
     } else {
       GiveUp(at, missing + " did not save " + StepText(at->step) + " in time; " +
-                     "all ranks save the same steps, in the same order");
+                     checkpoint_words::kAllSave);
     }
   }
   if (load_ && !load_->asked && load_->deadline <= now) {

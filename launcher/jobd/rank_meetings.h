@@ -56,6 +56,8 @@ class RankMeetings {
     std::function<void(const std::vector<std::uint32_t>& local_ranks, const link::Staged&,
                        const std::string& error)>
         staged;
+    // The first rank of this node has come to that save, and may wait so long for the others.
+    std::function<void(std::uint64_t step, std::uint32_t timeout_ms)> came;
     // To be answered by Loaded.
     std::function<void(const mover::LoadParts&)> load;
   };
@@ -72,6 +74,7 @@ class RankMeetings {
   void Loaded(const Result<mover::PartsLoaded>& loaded);
   // That rank has ended: nobody waits for it.
   void Gone(std::uint32_t local_rank);
+  bool all_gone() const { return gone_.size() == ranks_.size(); }
   // A save has stopped reading one.
   void MemoryFree() { GiveMemory(); }
 

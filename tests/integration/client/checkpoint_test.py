@@ -187,6 +187,40 @@ class Checkpoints(unittest.TestCase):
         why = "step 3 was not saved: both staging memories of this node are still being written"
         self.assertEqual(self.call("logs", job), f"True True False\nmuster: {why}\n{why} 2\nTrue 4\n")
 
+    def test_a_save_that_a_node_does_not_come_to_ends_and_names_it(self):
+        _, store = self.places("alone")
+        path = os.path.join(self.folder, "alone", "job.yaml")
+        script = ("import muster, numpy\n"
+                  "def save(step):\n"
+                  "    muster.save(step, {'a': numpy.ones(3)}, timeout=1)\n"
+                  "    try: print(muster.wait_saved(), flush=True)\n"
+                  "    except muster.Error as error: print(error, flush=True)\n"
+                  "if muster.rank() == 0: save(1)\n"
+                  "muster.kv_set(f'{muster.rank()} has heard', '')\n"
+                  "muster.kv_get('0 has heard')\n"
+                  "if muster.rank() == 1: save(1)\n"  # Too late.
+                  "save(2)\n"
+                  "muster.kv_set(f'{muster.rank()} has saved', '')\n"
+                  "muster.kv_get('0 has saved')\n"
+                  "if muster.rank() == 0: save(3)\n")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"name": "alone", "nodes": 2, "ranks_per_node": 1, "command": [PYTHON, "-c", script],
+                       "checkpoint": {"store": store, "deadline": "5s"},
+                       "env": {"PYTHONPATH": self.environment["PYTHONPATH"]}}, file)
+        job = self.call("submit", path).strip()
+        self.call("wait", job)
+        why = "; all ranks save the same steps, in the same order, not rank 0 alone"
+        late = "rank 1 (node n1) did not save it in time" + why
+        ended = "rank 1 (node n1) did not save it and ended" + why
+        self.assertEqual(self.call("logs", "--rank", "0", job).splitlines(),
+                         ["step 1 was not saved: " + late, "2", "step 3 was not saved: " + ended])
+        self.assertEqual(self.call("logs", "--rank", "1", job).splitlines(),
+                         ["step 1 was not saved: " + late, "2"])
+        events = self.call("events", job)
+        for told in ("step 1 is not saved: " + late, "step 3 is not saved: " + ended):
+            self.assertEqual(events.count(told), 1, events)
+        self.assertEqual(self.commits(store), [("1", "2")])
+
     def test_a_state_without_tensors_comes_back(self):
         _, store = self.places("numbers")
         script = ("import muster\n"

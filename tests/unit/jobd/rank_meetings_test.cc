@@ -49,6 +49,8 @@ class RankMeetingsTest : public testing::Test {
                    if (!staged.memory.empty()) read_.insert(staged.memory);
                    ended_.push_back({local_ranks, staged, error});
                  },
+             .came = [this](std::uint64_t step,
+                            std::uint32_t timeout_ms) { came_.emplace_back(step, timeout_ms); },
              .load = [this](const mover::LoadParts& load) { asked_.push_back(load); }}) {
     meetings_.Begin({6, 7});  // The job's ranks 6 and 7 are on this node.
   }
@@ -72,6 +74,7 @@ class RankMeetingsTest : public testing::Test {
   TimePoint now_{seconds(1000)};
   std::vector<Said> said_;
   std::vector<Ended> ended_;
+  std::vector<std::pair<std::uint64_t, std::uint32_t>> came_;
   std::vector<mover::LoadParts> asked_;
   std::set<std::string> read_;  // By a save.
   RankMeetings meetings_;
@@ -151,7 +154,7 @@ TEST_F(RankMeetingsTest, RanksOfTwoStepsSaveNeither) {
   meetings_.On(1, Part(6), now_);
   const std::string error =
       "rank 7 saves step 6 while rank 6 saves step 5; all ranks save the same steps, in the same "
-      "order";
+      "order, not rank 0 alone";
   EXPECT_EQ(LastTo<link::SaveInto>(0).error, error);
   EXPECT_EQ(LastTo<link::SaveInto>(1).error, error);
   ASSERT_EQ(ended_.size(), 2U);
@@ -165,7 +168,8 @@ TEST_F(RankMeetingsTest, NamesARankThatDoesNotCome) {
   meetings_.On(0, Part(5), now_);
   meetings_.Tick(now_ + seconds(60));
   EXPECT_EQ(LastTo<link::SaveInto>(0).error,
-            "rank 7 did not save step 5 in time; all ranks save the same steps, in the same order");
+            "rank 7 did not save step 5 in time; all ranks save the same steps, in the same order, "
+            "not rank 0 alone");
   ASSERT_EQ(ended_.size(), 1U);
   EXPECT_EQ(ended_[0].local_ranks, std::vector<std::uint32_t>{0});
 }
@@ -187,6 +191,12 @@ TEST_F(RankMeetingsTest, TellsRanksThatThereIsNotEnoughMemory) {
   Meet(5, 501);
   EXPECT_EQ(LastTo<link::SaveInto>(0).error, "too large");
   EXPECT_EQ(ended_.at(0).error, "too large");
+}
+
+TEST_F(RankMeetingsTest, TellsOnceThatANodeHasComeToASave) {
+  Meet(5);
+  Meet(6);
+  EXPECT_EQ(came_, (decltype(came_){{5, 60000}, {6, 60000}}));
 }
 
 TEST_F(RankMeetingsTest, APartThatHasOtherBytesThanItSaysIsRefusedForAllAndTheNextSaveIsWhole) {
