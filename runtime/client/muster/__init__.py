@@ -15,8 +15,8 @@ than a few microseconds, except kv_set, kv_get and checkpoints:
     found = muster.load()                      # the newest that is committed, or None
     muster.save(step, {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
 
-Any thread may call anything; in forked children, such as a data loader's workers, everything is
-silent.  No signal handler is set.
+Any thread may call anything (saves and loads take turns); in forked children, such as a data loader's
+workers, everything is silent, but saves and loads raise.  No signal handler is set.
 """
 
 from __future__ import annotations

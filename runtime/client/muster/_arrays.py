@@ -41,6 +41,15 @@ class Shard:
         return f"Shard({dtype_of(self.array)} {shape_of(self.array)} at {self.offset} of {self.global_shape})"
 
 
+def refuse_distributed(value: Any, path: str) -> None:
+    """TypeError for torch's DTensor, whose shape is that of the whole while its bytes are a part."""
+    if hasattr(value, "to_local") and hasattr(value, "placements"):
+        raise TypeError(f"{path}: a DTensor t is saved as muster.Shard(t.to_local(), offset, t.shape), and filled "
+                        "alike, where offset is this rank's, such as compute_local_shape_and_global_offset(t.shape, "
+                        "t.device_mesh, t.placements)[1] of torch.distributed.tensor._utils. Where several ranks have "
+                        "the same part (replicas, as under HSDP), one of them saves it")
+
+
 def kind_of(value: Any) -> Optional[str]:
     """TORCH, NUMPY, or None for what is no tensor."""
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
@@ -75,6 +84,20 @@ def dtype_of(array: Any) -> str:
 def read_only(array: Any) -> bool:
     return kind_of(array) == NUMPY and (not hasattr(array, "flags") or not array.flags.writeable
                                         or not hasattr(array, "__setitem__"))
+
+
+def why_read_only(array: Any) -> str:
+    if hasattr(array, "__setitem__"):
+        return "the array cannot be written to"
+    return f"a scalar of numpy ({array.dtype}) cannot be filled; give numpy.array(x), or a number: float(x), int(x)"
+
+
+def bytes_of(array: Any) -> int:
+    return int(array.numel() * array.element_size() if kind_of(array) == TORCH else array.nbytes)
+
+
+def copied(array: Any) -> Any:
+    return array.clone() if kind_of(array) == TORCH else array.copy()
 
 
 def over(kind: Optional[str], dtype: str, shape: Tuple[int, ...], address: int, owner: Any = None) -> Any:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
+import operator
+import os
+import threading
 import time
 import warnings
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -12,9 +16,36 @@ from . import _arrays, _native, _state
 from ._arrays import Shard
 from ._native import Error
 
+_SMALL = 64 << 10  # Bytes; what is larger may keep the memory of a whole load.
 _STATE = "muster.state"  # In the metadata: the tree of _state.py.
 _SLICE_MS = 200  # Of a wait, so that Ctrl-C is heard.
+_FOR_EVER_MS = 0xFFFFFFFF
 _lib = _native.load()
+
+
+class _Turn:
+    """One save or load of the process at a time, whatever thread it is of."""
+
+    def __init__(self) -> None:
+        self._renew()
+        os.register_at_fork(after_in_child=self._renew)  # Who has the turn now is not in the child.
+
+    def _renew(self) -> None:
+        self._lock, self._thread = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        if self._thread == threading.get_ident():
+            raise Error("this thread is in a save or load already: a signal handler must not begin another one; let "
+                        "it set a flag (muster.should_stop() is one), and save at the end of the step")
+        self._lock.acquire()
+        self._thread = threading.get_ident()
+
+    def __exit__(self, *unused: object) -> None:
+        self._thread = 0
+        self._lock.release()
+
+
+_turn = _Turn()
 
 
 class Loaded(NamedTuple):
@@ -35,44 +66,52 @@ def can_save() -> bool:
 
 
 def save(step: int, state: Dict[str, Any], metadata: Optional[Dict[str, Any]] = None,
-         timeout: float = 600.0) -> bool:
-    """Saves `state` as the checkpoint of `step`; all ranks call it at the same steps.
+         timeout: Optional[float] = 600.0) -> bool:
+    """Saves `state` as the checkpoint of `step`; all ranks call it at the same steps, not rank 0 alone.
 
     Returns when everything is copied to this node's staging memory: it is written meanwhile, and committed when the
     parts of all ranks are there, or not at all.  wait_saved() tells.
 
     state: a dict of names; values are tensors of torch (on any device), numpy's arrays, Shards, dicts and lists of
     these, and numbers, strings, None.  A tensor is taken to be the same on all ranks, as under DDP, and each rank
-    writes an even part of it; a Shard is this rank's own.  Numbers and strings are rank 0's.
-    metadata: a dict that JSON can say; rank 0's.  `muster ckpt show` prints it.
-    timeout: seconds for the other ranks of this node to come, and for one of two staging memories to be free.  When
-    both are still being written after that, the step is not saved: False, and a warning.  Every other reason not
-    to save raises Error.
+    writes an even part of it; a Shard is this rank's own.  Numbers and strings are rank 0's.  What differs by rank,
+    such as a random generator's state, is a row of a Shard, found.state["rng"][rank] afterwards:
 
+        rng = torch.get_rng_state()
+        {..., "rng": muster.Shard(rng[None], (rank, 0), (world_size, len(rng)))}
+
+    metadata: a dict that JSON can say; rank 0's.  `muster ckpt show` prints it.
+    timeout: seconds for the other ranks of this node to come, and for one of two staging memories to be free; None
+    is no limit.  When both are still being written after that, the step is not saved: False, and a warning.  Every
+    other reason not to save raises Error.
+
+    A rank that does not come in that time, or has ended, is named by the Error of the others: that of save() on its own
+    node, of wait_saved() elsewhere (there after checkpoint.deadline of the job at the earliest).
     Steps grow; the step that was saved last is not saved again.  A process that ends without an exception ends with
     its saves committed, within the job's grace.
     """
     leaves, tree = _state.flatten(state)
     told = _metadata(metadata, tree)
     tensors = _Tensors(leaves)
-    _warn_of_failure()
+    number, wait_ms = _step(step), _ms(timeout)
     pieces, count = ctypes.POINTER(_native.Piece)(), ctypes.c_size_t()
-    with _phase("checkpoint"):
-        status = _lib.muster_save_begin(_step(step), tensors.all, len(leaves), told, _ms(timeout),
-                                        ctypes.byref(pieces), ctypes.byref(count))
-        if status == _native.BUSY:
-            _told.add(_error())
-            warnings.warn(f"muster: {_error()}", stacklevel=2)
-            return False
-        _check(status)
+    with _turn, _phase("checkpoint"):
+        _warn_of_failure()
         try:
+            status = _lib.muster_save_begin(number, tensors.all, len(leaves), told, wait_ms, ctypes.byref(pieces),
+                                            ctypes.byref(count))
+            if status == _native.BUSY:
+                _told.add(_error())
+                warnings.warn(f"muster: {_error()}", stacklevel=2)
+                return False
+            _check(status)
             for piece in pieces[:count.value]:
                 if piece.bytes:
                     _arrays.copy_out(tensors.arrays[piece.tensor], piece.first, piece.rows, piece.into)
-        except BaseException as error:
-            _lib.muster_save_end(f"{type(error).__name__}: {error}".encode()[:1000])
+            _check(_lib.muster_save_end(None))
+        except BaseException as error:  # Also Ctrl-C between any two of these lines.
+            _lib.muster_save_end(f"{type(error).__name__}: {error}".encode(errors="replace")[:1000])
             raise
-        _check(_lib.muster_save_end(None))
     return True
 
 
@@ -119,56 +158,72 @@ def _warn_of_failure() -> None:
 # ---- load ----------------------------------------------------------------------------------------
 
 
-def load(pattern: str = "*", timeout: float = 600.0) -> Optional[Loaded]:
+def load(pattern: str = "*", timeout: Optional[float] = 600.0) -> Optional[Loaded]:
     """The newest checkpoint of this run: (step, state, metadata), or None when there is none.
 
     All ranks call it.  `state` is nested as it was saved, of what matches `pattern` (* and ? as in a shell) by name;
-    tensors are whole, on the CPU.  They lie in memory that the ranks of a node share until they are written to.
-    timeout: seconds for the other ranks to come.
+    tensors are whole, on the CPU.  Those of more than 64 KiB lie in memory that the ranks of a node share until they
+    are written to; it is given back when the last of them is.
+    timeout: seconds for the other ranks to come; None is no limit.
     """
-    handle = ctypes.POINTER(_native.Checkpoint)()
-    with _phase("restoring"):
-        status = _lib.muster_load(pattern.encode(), ctypes.byref(handle), _ms(timeout))
-    if status == _native.NONE:
-        return None
-    _check(status)
+    if not isinstance(pattern, str):
+        raise TypeError(f"the pattern is {pattern!r:.100}; it must be a string, such as 'model.*'")
+    handle, wait_ms = ctypes.POINTER(_native.Checkpoint)(), _ms(timeout)
+    with _turn, _phase("restoring"):
+        status = _lib.muster_load(pattern.encode(), ctypes.byref(handle), wait_ms)
+        if status == _native.NONE:
+            return None
+        _check(status)
     memory = _Memory(handle)
     tensors = {tensor.name.decode(): tensor for tensor in memory.tensors()}
 
     def make(name: str, kind: Optional[str]) -> Any:
         tensor = tensors[name]
-        return _arrays.over(kind, tensor.dtype.decode(), tuple(tensor.shape[:tensor.ndim]), tensor.data, memory)
+        array = _arrays.over(kind, tensor.dtype.decode(), tuple(tensor.shape[:tensor.ndim]), tensor.data, memory)
+        return _arrays.copied(array) if _arrays.bytes_of(array) <= _SMALL else array
 
     metadata = memory.metadata()
     tree = metadata.pop(_STATE, None)
     return Loaded(memory.step(), _state.unflatten(tree, make, list(tensors), pattern), metadata)
 
 
-def load_into(state: Dict[str, Any], timeout: float = 600.0) -> Optional[Tuple[int, Dict[str, Any]]]:
+def load_into(state: Dict[str, Any], timeout: Optional[float] = 600.0) -> Optional[Tuple[int, Dict[str, Any]]]:
     """Fills the tensors, arrays and Shards of `state` from the newest checkpoint; (step, metadata), or None when there
     is none.
 
     From any number of ranks to any other, each with the boxes that it wants.  When a name is missing in the checkpoint
     or has another dtype or shape there, Error says which and nothing is filled.  Numbers and strings in the dicts and
-    lists of `state` are set, too; what the checkpoint has beyond `state` is left alone.
+    lists of `state` are set, too.
+
+    What the checkpoint has beyond `state` is left alone, with a warning where it lies in a dict or list of `state`.  An
+    empty one that has tensors in the checkpoint is an Error: an optimizer of torch has no moments before its first
+    step, so there is nothing to fill.  For it, use load() and load_state_dict():
+
+        found = muster.load()
+        model.load_state_dict(found.state["model"])
+        optimizer.load_state_dict(found.state["optimizer"])
     """
     leaves, _ = _state.flatten(state)
     tensors = _Tensors(leaves)
     for name, array in zip(leaves, tensors.arrays):
         if _arrays.read_only(array):
-            raise ValueError(f"{name}: the array cannot be written to")
-    handle = ctypes.POINTER(_native.Checkpoint)()
-    with _phase("restoring"):
-        status = _lib.muster_load_into(tensors.all, len(leaves), ctypes.byref(handle), _ms(timeout))
-    if status == _native.NONE:
-        return None
-    _check(status)
+            raise ValueError(f"{name}: {_arrays.why_read_only(array)}")
+    handle, wait_ms = ctypes.POINTER(_native.Checkpoint)(), _ms(timeout)
+    with _turn, _phase("restoring"):
+        status = _lib.muster_load_into(tensors.all, len(leaves), ctypes.byref(handle), wait_ms)
+        if status == _native.NONE:
+            return None
+        _check(status)
     memory = _Memory(handle)
+    metadata = memory.metadata()
+    tree = metadata.pop(_STATE, None)
+    left_out = _state.left_out(state, leaves, tree)
+    if left_out:
+        warnings.warn(f"muster: {left_out}", stacklevel=2)
     for array, tensor in zip(tensors.arrays, memory.tensors()):
         if 0 not in _arrays.shape_of(array):
             _arrays.copy_in(array, tensor.data)
-    metadata = memory.metadata()
-    _state.set_values(state, _state.values(metadata.pop(_STATE, None)))
+    _state.set_values(state, _state.values(tree))
     return memory.step(), metadata
 
 
@@ -235,13 +290,25 @@ def _metadata(metadata: Optional[Dict[str, Any]], tree: Any) -> bytes:
 
 
 def _step(step: int) -> int:
-    if not isinstance(step, int) or not 0 <= step < 2**63:
+    try:
+        number = operator.index(step)  # Of int or of numpy.
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**63:
         raise ValueError(f"the step is {step!r}; it must be a whole number that is not negative")
-    return step
+    return number
 
 
-def _ms(seconds: float) -> int:
-    return min(max(int(seconds * 1000), 0), 0xFFFFFFFF)
+def _ms(seconds: Optional[float]) -> int:
+    if seconds is None:
+        return _FOR_EVER_MS
+    try:
+        number = float(seconds)
+    except (TypeError, ValueError):
+        number = math.nan
+    if math.isnan(number):
+        raise ValueError(f"the timeout is {seconds!r}; it must be a number of seconds, or None for no limit")
+    return int(min(max(number * 1000, 0), _FOR_EVER_MS))
 
 
 def _phase(name: str) -> Any:

@@ -11,7 +11,8 @@ import math
 import re
 from typing import Any, Callable, Dict, List, Tuple
 
-from ._arrays import NUMPY, TORCH, Shard, kind_of
+from ._arrays import NUMPY, TORCH, Shard, kind_of, refuse_distributed
+from ._native import Error
 
 _TREES = {TORCH: "torch", NUMPY: "numpy"}  # Of a plain dict of tensors that are all of one kind.
 _GONE = object()
@@ -31,9 +32,11 @@ def flatten(state: Any) -> Tuple[Dict[str, Any], Any]:
 
 
 def _encode(node: Any, path: str, leaves: Dict[str, Any]) -> Any:
-    kind = kind_of(node.array if isinstance(node, Shard) else node)
+    array = node.array if isinstance(node, Shard) else node
+    refuse_distributed(array, path)
+    kind = kind_of(array)
     if kind is not None:
-        if not path or path in leaves:
+        if path in leaves:
             raise ValueError(f"two tensors would be named {path!r}; rename one of them")
         leaves[path] = node
         return kind
@@ -57,6 +60,8 @@ def _encode_dict(node: Dict[Any, Any], path: str, leaves: Dict[str, Any]) -> Any
         if not isinstance(key, (str, int, float, bool, type(None))):
             raise TypeError(f"{path or 'the state'}: a key is a {type(key).__name__}; strings and numbers can be "
                             "saved")
+        if not _join(path, key):
+            raise ValueError("a key of the state is empty; tensors are named by their keys: give it a name")
     items = [(key, _encode(value, _join(path, key), leaves)) for key, value in node.items()]
     if all(isinstance(key, str) and not key.startswith("$") for key in node):
         return dict(items)
@@ -69,13 +74,17 @@ def _join(path: str, key: Any) -> str:
 
 def unflatten(tree: Any, make: Callable[[str, Any], Any], names: List[str], pattern: str = "*") -> Dict[str, Any]:
     """The nested state, of those tensors that are among `names`, make(name, kind), and of the numbers and strings whose
-    names match.  Tensors that the tree does not know come under their names."""
+    names match.  Tensors that the tree does not know come under their names; Error if one that it knows and that
+    matches is not among `names`."""
     wanted = set(names)
+    missing: List[str] = []
     letters = {"*": ".*", "?": "."}
     matches = re.compile("".join(letters.get(c, re.escape(c)) for c in pattern), re.DOTALL).fullmatch
 
     def leaf(name: str, kind: str) -> Any:
         if name not in wanted:
+            if matches(name):
+                missing.append(name)
             return _GONE
         wanted.discard(name)
         return make(name, kind)
@@ -85,6 +94,8 @@ def unflatten(tree: Any, make: Callable[[str, Any], Any], names: List[str], patt
         return {name: make(name, kind) for name in names}
     chosen = None if pattern == "*" else lambda path: matches(path) is not None
     state = _decode(tree, "", leaf, None, chosen) if isinstance(tree, dict) else {}
+    if missing:
+        raise Error(f"the checkpoint is not whole: it names {_some(missing)}, which did not come with it")
     if state is _GONE:
         state = {}
     for name in names:
@@ -99,6 +110,43 @@ def values(tree: Any) -> Dict[str, Any]:
     if isinstance(tree, dict):
         _decode(tree, "", lambda name, kind: _GONE, found)
     return found
+
+
+def left_out(state: Any, leaves: Dict[str, Any], tree: Any) -> str:
+    """A sentence about those tensors of the tree that lie in a dict or list of `state` and are not among its `leaves`,
+    or "".  Error if they lie in one that is empty."""
+    names: List[str] = []
+
+    def leaf(name: str, kind: str) -> Any:
+        names.append(name)
+        return _GONE
+
+    if isinstance(tree, dict):
+        _decode(tree, "", leaf)
+    within: Dict[str, bool] = {}  # Path -> whether anything is in it.
+    _containers(state, "", within)
+    missing = [name for name in names if name not in leaves]
+    for path, full in within.items():
+        below = [name for name in missing if name.startswith(path + ".")]
+        if below and not full:
+            raise Error(f"{path} is empty in the state that is to be filled; in the checkpoint it has {_some(below)}: "
+                        "nothing is filled. An optimizer of torch has no moments before its first step; use "
+                        f"muster.load() and load_state_dict(), or leave {path.split('.')[0]!r} out of the state")
+    beside = [name for name in missing if any(name.startswith(path + ".") for path in within)]
+    return f"the checkpoint has {_some(beside)} beside those that load_into() was to fill" if beside else ""
+
+
+def _containers(node: Any, path: str, found: Dict[str, bool]) -> None:
+    pairs: Any = node.items() if isinstance(node, dict) else enumerate(node)
+    if path:
+        found[path] = bool(node)
+    for key, value in pairs:
+        if isinstance(value, (dict, list, tuple)):
+            _containers(value, _join(path, key), found)
+
+
+def _some(names: List[str]) -> str:
+    return f"{len(names)} tensors ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
 
 
 def _decode(node: Any, path: str, leaf: Callable[[str, str], Any], found: Any = None, chosen: Any = None) -> Any:

@@ -3,9 +3,12 @@
 All ranks do the same, unless it is just that which is wrong.
 """
 
+import warnings
+
 import numpy
 
 import muster
+from muster import _state
 
 RANK = muster.rank()
 GOOD = {"a": numpy.arange(10.0), "b": {"c": numpy.arange(4, dtype=numpy.int32)}}
@@ -33,6 +36,34 @@ def mistakes_that_nobody_else_hears_of():
     fails(lambda: muster.save(-1, GOOD), "not negative", kind=ValueError)
     fails(lambda: muster.Shard(numpy.zeros(4), (5,), (8,)), "does not lie inside", kind=ValueError)
     fails(lambda: muster.Shard([1], (0,), (1,)), "not of a list", kind=TypeError)
+    fails(lambda: muster.save("1", GOOD), "the step is '1'", "whole number", kind=ValueError)
+    fails(lambda: muster.save(1.5, GOOD), "the step is 1.5", kind=ValueError)
+    for timeout in ("soon", float("nan")):
+        fails(lambda timeout=timeout: muster.save(1, GOOD, timeout=timeout),
+              f"the timeout is {timeout!r}; it must be a number of seconds, or None", kind=ValueError)
+    fails(lambda: muster.load(None), "the pattern is None", kind=TypeError)
+    fails(lambda: muster.save(1, {"": numpy.zeros(1)}), "a key of the state is empty", kind=ValueError)
+    fails(lambda: muster.save(1, {"": {"b": 3}}), "a key of the state is empty", kind=ValueError)
+    for name in ("x" * 1001, "a\nb", "__metadata__"):
+        fails(lambda name=name: muster.save(1, {name: numpy.zeros(1)}), f'tensor "{name[:200]}',
+              "a name has 1 to 1000 bytes, no control characters, and is not __metadata__")
+    fails(lambda: muster.save(1, {"m": {"w": Distributed()}}), "m.w: a DTensor t is saved as "
+          "muster.Shard(t.to_local(), offset, t.shape)", kind=TypeError)
+    fails(lambda: muster.load_into({"m": [Distributed()]}), "m.0: a DTensor t", kind=TypeError)
+    fails(lambda: muster.load_into({"lr": numpy.float32(1)}), "lr: a scalar of numpy (float32) cannot be filled; give "
+          "numpy.array(x), or a number", kind=ValueError)
+
+
+class Distributed(numpy.ndarray):
+    """Looks like torch's DTensor."""
+
+    placements = ()
+
+    def __new__(cls):
+        return numpy.zeros(2).view(cls)
+
+    def to_local(self):
+        return self
 
 
 def ranks_that_disagree():
@@ -64,6 +95,10 @@ def ranks_that_disagree():
     else:
         assert muster.save(5, GOOD)
         fails(muster.wait_saved, "step 5 was not saved: node n0 skipped it: rank 1 did not save step 5 in time")
+    assert muster.load(timeout=None) is None
+    # Replicas.
+    assert muster.save(6, {"s": muster.Shard(numpy.zeros(2), (0,), (2,))})
+    fails(muster.wait_saved, " is saved by two ranks; where several have the same part")
 
 
 def loads_that_do_not_fit():
@@ -80,6 +115,7 @@ def loads_that_do_not_fit():
     fails(lambda: muster.load("nothing*"), 'no tensor of the checkpoint matches "nothing*"', "it has 3 tensors")
     fails(lambda: muster.load(""), "a pattern")
     fails(lambda: muster.load("*" if RANK % 2 else "a"), "load different things")
+    what_load_into_leaves_out()
     # Any box of it, also one that no rank saved.
     box = muster.Shard(numpy.zeros(3, int), (1 + RANK,), (8,))
     assert muster.load_into({"s": box, "a": a})[0] == 8
@@ -87,8 +123,36 @@ def loads_that_do_not_fit():
     assert (a == numpy.arange(10)).all()
 
 
+def what_load_into_leaves_out():
+    """As a new optimizer of torch: it has no moments, and nothing that could be filled."""
+    a, other = numpy.zeros(10), {"groups": [0.5]}
+    fails(lambda: muster.load_into({"a": a, "b": {}}),
+          "b is empty in the state that is to be filled; in the checkpoint it has 1 tensors (b.c): nothing is "
+          "filled", "load_state_dict()", "or leave 'b' out")
+    assert (a == 0).all()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert muster.load_into({"a": a, "b": other})[0] == 8
+        assert muster.load_into({"a": a})[0] == 8
+    assert [str(one.message) for one in told] == [
+        "muster: the checkpoint has 1 tensors (b.c) beside those that load_into() was to fill"], told
+    assert (a == numpy.arange(10)).all()
+
+
+def trees_that_miss_something():
+    def make(name, _):
+        return name
+
+    tree = {"a": {"x": "$n", "y": "$n"}, "b": "$n", "epoch": 3}
+    fails(lambda: _state.unflatten(tree, make, ["a.x"]), "it names 2 tensors (a.y, b), which did not come with it")
+    fails(lambda: _state.unflatten(tree, make, ["a.x"], "a.*"), "it names 1 tensors (a.y)")
+    assert _state.unflatten(tree, make, ["a.x"], "a.x") == {"a": {"x": "a.x"}}
+    assert _state.unflatten(tree, make, ["a.x", "a.y", "b"])["epoch"] == 3
+
+
+trees_that_miss_something()
 mistakes_that_nobody_else_hears_of()
 ranks_that_disagree()
 loads_that_do_not_fit()
-assert muster.save(9, GOOD)
+assert muster.save(numpy.int64(9), GOOD, timeout=None)
 print("all mistakes were told")

@@ -221,6 +221,12 @@ class Checkpoints(unittest.TestCase):
             self.assertEqual(events.count(told), 1, events)
         self.assertEqual(self.commits(store), [("1", "2")])
 
+    def test_threads_take_turns_and_forked_children_are_told(self):
+        _, store = self.places("threads")
+        out = self.call("run", "-N", "1", "--ranks-per-node", "1", "--checkpoint-store", store, "--", PYTHON,
+                        os.path.join(HERE, "checkpoint_threads.py"))
+        self.assertIn("all as promised", out)
+
     def test_a_state_without_tensors_comes_back(self):
         _, store = self.places("numbers")
         script = ("import muster\n"
