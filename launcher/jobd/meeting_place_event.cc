@@ -19,6 +19,7 @@ MeetingPlace::MeetingPlace(event_base* base, LinkServices& services, const Callb
                                 std::uint64_t bytes) { return Make(memory, bytes); },
                  .staged = callbacks.staged,
                  .came = callbacks.came,
+                 .note = [this](const std::string& note) { services_.Note(note); },
                  .load = callbacks.load}),
       deadline_(evtimer_new(base, OnDeadline, this)) {
   CHECK(deadline_ != nullptr);

@@ -202,6 +202,7 @@ void RankMeetings::Fail(SaveAt save, const std::string& error, bool busy) {
 
 void RankMeetings::GiveUp(SaveAt save, const std::string& error) {
   given_up_ = {.step = save->step, .error = error, .missing = {}};
+  callbacks_.note(StepText(save->step) + " is not saved: " + error);
   for (std::uint32_t i = 0; i < ranks_.size(); ++i) {
     if (!save->parts.contains(i)) given_up_.missing.insert(i);
   }

@@ -58,6 +58,8 @@ class RankMeetings {
         staged;
     // The first rank of this node has come to that save, and may wait so long for the others.
     std::function<void(std::uint64_t step, std::uint32_t timeout_ms)> came;
+    // A line for the job's story.
+    std::function<void(const std::string&)> note;
     // To be answered by Loaded.
     std::function<void(const mover::LoadParts&)> load;
   };

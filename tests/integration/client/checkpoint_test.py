@@ -221,6 +221,21 @@ class Checkpoints(unittest.TestCase):
             self.assertEqual(events.count(told), 1, events)
         self.assertEqual(self.commits(store), [("1", "2")])
 
+    def test_ranks_of_a_node_that_do_not_save_are_named_in_the_story_of_the_job(self):
+        _, store = self.places("rank0")
+        script = ("import muster, numpy\n"
+                  "if muster.rank() == 0:\n"
+                  "    try: muster.save(1, {'a': numpy.ones(3)}, timeout=0.2)\n"
+                  "    except muster.Error as error: print(error)\n"
+                  "    muster.kv_set('told', '')\n"
+                  "muster.kv_get('told')\n")
+        job = self.call("run", "--detach", "-N", "1", "--ranks-per-node", "2", "--checkpoint-store", store, "--",
+                        PYTHON, "-c", script).strip()
+        self.call("wait", job)
+        why = "rank 1 did not save step 1 in time; all ranks save the same steps, in the same order, not rank 0 alone"
+        self.assertIn("step 1 was not saved: " + why, self.call("logs", job))
+        self.assertIn("step 1 is not saved: " + why, self.call("events", job))
+
     def test_threads_take_turns_and_forked_children_are_told(self):
         _, store = self.places("threads")
         out = self.call("run", "-N", "1", "--ranks-per-node", "1", "--checkpoint-store", store, "--", PYTHON,

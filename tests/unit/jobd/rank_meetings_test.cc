@@ -51,6 +51,7 @@ class RankMeetingsTest : public testing::Test {
                  },
              .came = [this](std::uint64_t step,
                             std::uint32_t timeout_ms) { came_.emplace_back(step, timeout_ms); },
+             .note = [this](const std::string& note) { notes_.push_back(note); },
              .load = [this](const mover::LoadParts& load) { asked_.push_back(load); }}) {
     meetings_.Begin({6, 7});  // The job's ranks 6 and 7 are on this node.
   }
@@ -75,6 +76,7 @@ class RankMeetingsTest : public testing::Test {
   std::vector<Said> said_;
   std::vector<Ended> ended_;
   std::vector<std::pair<std::uint64_t, std::uint32_t>> came_;
+  std::vector<std::string> notes_;
   std::vector<mover::LoadParts> asked_;
   std::set<std::string> read_;  // By a save.
   RankMeetings meetings_;
@@ -172,6 +174,7 @@ TEST_F(RankMeetingsTest, NamesARankThatDoesNotCome) {
             "not rank 0 alone");
   ASSERT_EQ(ended_.size(), 1U);
   EXPECT_EQ(ended_[0].local_ranks, std::vector<std::uint32_t>{0});
+  EXPECT_EQ(notes_, std::vector<std::string>{"step 5 is not saved: " + ended_[0].error});
 }
 
 TEST_F(RankMeetingsTest, NoPartOutlivesItsAttempt) {
