@@ -61,7 +61,12 @@ Result<std::vector<std::pair<std::string, checkpoint::CommitId>>> Meant(const At
     }
     meant.emplace_back(run, *commit);
   }
-  return meant;
+  if (!meant.empty()) return meant;
+  return Status(Code::kNotFound,
+                "nothing is committed in " + at.command.store +
+                    (at.runs.empty() ? ", which has no runs; is it the folder that a job's "
+                                       "--checkpoint-store names?"
+                                     : " of run " + Join(at.runs, ", ")));
 }
 
 std::int64_t NowMs() {
@@ -154,6 +159,8 @@ int List(const At& at) {
     for (const std::string& name : summary->rubbish) text += "  (never committed: " + name + ")\n";
   }
   Print(json ? Dump(all) : text);
+  if (at.runs.empty() && !json)
+    Complain("muster ckpt: no run has saved in " + at.command.store + "\n");
   return kExitOk;
 }
 
@@ -199,7 +206,7 @@ int Show(const At& at) {
       text += Lines(*manifest, tensors);
     }
   }
-  Print(json ? (text.empty() ? "[]\n" : text + "\n]\n") : text);
+  Print(json ? text + "\n]\n" : text);
   return kExitOk;
 }
 

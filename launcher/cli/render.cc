@@ -21,6 +21,10 @@ std::string Dump(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
+std::string OneLine(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 std::string Table(const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::size_t> widths;
   for (const auto& row : rows) {
@@ -110,6 +114,10 @@ Json ToJsonValue(const Cause& cause) {
   }
   if (!cause.text.empty()) json["text"] = cause.text;
   return json;
+}
+
+Json RankOf(const Cause& cause) {
+  return cause.rank >= 0 ? Json(cause.rank) : Json(nullptr);
 }
 
 Json ToJsonValue(const JobView& job) {
@@ -277,9 +285,17 @@ std::string EndJson(const JobView& job, int exit) {
                {"source", FromProgram(job) ? "program" : "muster"},
                {"state", StateWord(job)},
                {"cause", ToJsonValue(job.cause)}};
-  json["rank"] = job.cause.rank >= 0 ? Json(job.cause.rank) : Json(nullptr);
+  json["rank"] = RankOf(job.cause);
   json["restarts"] = job.restarts;
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return OneLine(json);
+}
+
+std::string RestartJson(const JobView& job) {
+  return OneLine({{"job", job.id},
+                  {"restart", job.restarts},
+                  {"max_restarts", job.max_restarts},
+                  {"cause", ToJsonValue(job.cause)},
+                  {"rank", RankOf(job.cause)}});
 }
 
 std::string PlanJson(const std::string& name, bool now, const std::string& sentence) {

@@ -30,6 +30,8 @@ std::string NodesJson(const std::vector<ClusterNode>& nodes);
 // {"job", "exit", "source": "program" or "muster", "cause", "rank", ...}: `exit` is what the
 // command leaves with; 2 from a program and 2 from muster differ by their source.  One line.
 std::string EndJson(const JobView& job, int exit);
+// {"job", "restart", "max_restarts", "cause", "rank"}: an attempt failed, and the job goes on.
+std::string RestartJson(const JobView& job);
 
 std::string PlanJson(const std::string& name, bool now, const std::string& sentence);
 

@@ -265,6 +265,9 @@ class Run {
   void On(JobView& view) {
     if (view.running && started_ == TimePoint()) started_ = RealClock().Now();
     if (view.phase == JobView::Phase::kEnded) ended_ = RealClock().Now();
+    if (view.restarts > view_.restarts && view.phase != JobView::Phase::kEnded) {
+      command_.common.json ? Print(RestartJson(view)) : Complain(RestartReport(view));
+    }
     view_ = std::move(view);
   }
 

@@ -158,4 +158,11 @@ std::string EndReport(const JobView& job, std::optional<std::int64_t> ran_ms) {
   return text + "\n";
 }
 
+std::string RestartReport(const JobView& job) {
+  const std::string cause = CauseSentence(job.cause);
+  return "muster: " + (cause.empty() ? "an attempt failed" : cause) + "; job " +
+         std::to_string(job.id) + " starts again (restart " + std::to_string(job.restarts) +
+         " of " + std::to_string(job.max_restarts) + ")\n";
+}
+
 }  // namespace muster

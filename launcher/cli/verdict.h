@@ -16,6 +16,9 @@ std::string CauseSentence(const Cause& cause);
 // that succeeded.  `ran_ms`: since its ranks started, where that is known.
 std::string EndReport(const JobView& job, std::optional<std::int64_t> ran_ms = {});
 
+// What `run` says when an attempt failed and the job goes on: who failed first, where, how, when.
+std::string RestartReport(const JobView& job);
+
 // The end of the culprit's stderr, indented under a line that says whose it is; "" without any.
 std::string LastWordsOf(const JobView& job);
 

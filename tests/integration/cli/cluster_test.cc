@@ -225,7 +225,13 @@ TEST_F(ClusterTest, LooksAtStoresWithoutACluster) {
   EXPECT_EQ(none.exit, 2);
   EXPECT_NE(none.err.find("no-such-store"), std::string::npos) << none.err;
   EXPECT_EQ(Run({"ckpt", "ls", Path("tmp"), "--json"}).out, "[]\n");
-  EXPECT_EQ(Run({"ckpt", "verify", Path("tmp")}).exit, 0);
+  EXPECT_EQ(Run({"ckpt", "ls", Path("tmp")}).err,
+            "muster ckpt: no run has saved in " + Path("tmp") + "\n");
+  for (const char* action : {"verify", "show"}) {
+    const Outcome empty = Run({"ckpt", action, Path("tmp")});
+    EXPECT_EQ(empty.exit, 2);
+    EXPECT_NE(empty.err.find("nothing is committed in"), std::string::npos) << empty.err;
+  }
   EXPECT_EQ(Run({"ckpt", "verify", Path("tmp"), "no-such-run"}).exit, 2);
   EXPECT_EQ(Run({"ckpt", "eat", Path("tmp")}).exit, 2);
 }

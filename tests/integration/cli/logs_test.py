@@ -170,6 +170,18 @@ class Logs(unittest.TestCase):
         self.assertEqual(self.logs(job, "--rank", "1"), follow)
         self.assertEqual(self.logs(job, "--rank", "1", "--attempt", "0"), "attempt 0 of 1\ncut")
 
+    def test_run_says_why_it_starts_again(self):
+        command = ("-N", "2", "--ranks-per-node", "1", "--max-restarts", "2", "--", "sh", "-c", self.restarts())
+        done = self.muster("run", *command)
+        said = [line for line in done.stderr.decode().splitlines() if "starts again" in line]
+        self.assertEqual(len(said), 2, done.stderr)
+        self.assertRegex(said[1], r"^muster: rank 1 on n\d \(slot 0\) left with exit status 3 at .*; job \d+ starts "
+                         r"again \(restart 2 of 2\)$")
+        done = self.muster("run", "--json", *command)
+        lines = [json.loads(line) for line in done.stdout.decode().splitlines()]
+        self.assertEqual([(line["restart"], line["rank"], line["cause"]["code"])
+                          for line in lines if "restart" in line], [(1, 1, 3), (2, 1, 3)])
+
     def test_logs_of_an_ended_job_outlive_coordinator_and_agents(self):
         job = self.submit(self.restarts(), "--max-restarts", "2")
         self.muster("wait", job)

@@ -106,6 +106,8 @@ class Storm:
     def verify(self, *run):
         out = subprocess.run([self.binary, "ckpt", "verify", "--json", self.store, *run],
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
+        if b"nothing is committed" in out.stdout:
+            return []
         if out.returncode != 0:
             raise Failed(f"muster ckpt verify: exit {out.returncode}: {out.stdout.decode()}")
         return json.loads(out.stdout)

@@ -113,6 +113,23 @@ TEST(Run, SettlesWhoReadsStdin) {
   }
 }
 
+TEST(Mistakes, AnUnknownOptionIsNamedWithTheOneThatWasMeant) {
+  EXPECT_EQ(Complaint({"run", "--restarts", "2", "--", "x"}),
+            "muster run: unknown option --restarts; did you mean --max-restarts?\n"
+            "muster run --help says more.\n");
+  EXPECT_EQ(Complaint({"run", "--max-restart=2", "--", "x"}),
+            "muster run: unknown option --max-restart; did you mean --max-restarts?\n"
+            "muster run --help says more.\n");
+  EXPECT_EQ(Complaint({"list", "--zzzzzzzz"}),
+            "muster list: unknown option --zzzzzzzz\nmuster list --help says more.\n");
+}
+
+TEST(Mistakes, AProgramWithoutDashesIsToldWhereItGoes) {
+  EXPECT_EQ(Complaint({"run", "-N", "2", "./x"}),
+            "muster run: takes no './x'; a program and its arguments come after --, such as muster "
+            "run -N 2 -- ./my_program --its-option\nmuster run --help says more.\n");
+}
+
 TEST(CommandLine, SuggestsTheVerbThatWasMeant) {
   EXPECT_NE(Complaint({"rum"}).find("unknown command 'rum'; did you mean 'run'?"),
             std::string::npos);

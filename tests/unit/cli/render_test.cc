@@ -50,6 +50,19 @@ TEST(EndReport, NamesTheSignal) {
             "start\n");
 }
 
+TEST(RestartReport, NamesWhoFailedAndHowManyAreLeft) {
+  JobView job = Failed();
+  job.restarts = 1;
+  job.max_restarts = 3;
+  EXPECT_EQ(RestartReport(job),
+            "muster: rank 5 on n1 (slot 1) left with exit status 3; job 7 starts again (restart 1 "
+            "of 3)\n");
+  const auto json = nlohmann::json::parse(RestartJson(job));
+  EXPECT_EQ(json["rank"], 5);
+  EXPECT_EQ(json["restart"], 1);
+  EXPECT_EQ(json["cause"]["kind"], "exit");
+}
+
 TEST(EndReport, TellsOutOfMemoryWithWhatWasUsed) {
   JobView job = Failed();
   job.cause = {.kind = CauseKind::kOutOfMemory, .rank = 5, .node = "n1", .slot = 1, .code = 9};
