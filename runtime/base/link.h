@@ -104,6 +104,7 @@ struct MemoryGet {
 
 // One tensor (or a box of one) inside a staged shard.  Row major.
 struct StagedTensor {
+  using Fixed = void;  // Programs that are linked with libmuster_client know it.
   std::string name;
   std::string dtype;                        // As safetensors spells it, such as "F32".
   std::vector<std::uint64_t> global_shape;  // Of the whole tensor.

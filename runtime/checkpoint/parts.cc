@@ -10,7 +10,7 @@
 namespace muster::checkpoint {
 namespace {
 
-constexpr std::string_view kMagic = "MSTPART1";
+constexpr std::string_view kMagic = "MSTPART2";
 constexpr std::string_view kPartBegin = "part-";
 constexpr std::uint64_t kPartMax = std::uint64_t{1} << 30U;
 constexpr std::uint64_t kSlice = 8;  // MiB that are moved at a time.

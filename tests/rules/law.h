@@ -20,7 +20,7 @@ struct File {
 struct Breach {
   std::string path;
   std::size_t line = 0;
-  std::string rule;  // "arrow", "world", "ban", "size", "name", "cmake", "proto" or "walk".
+  std::string rule;  // "arrow", "world", "ban", "size", "name", "cmake", "proto", "wire" or "walk".
   std::string what;
 };
 
@@ -94,5 +94,9 @@ std::vector<std::string> Lines(std::string_view text);
 void JudgeSource(const File& file, Judgement* out);
 void JudgeProto(const File& file, Judgement* out);
 void JudgeCmake(const std::vector<File>& tree, Judgement* out);
+
+// Apart from Judge: the structs that travel in the form of runtime/base/wire.h have the members
+// that `record` (wire_members.txt) lists, so that peers of two versions understand each other.
+void JudgeWire(const std::vector<File>& tree, const std::string& record, Judgement* out);
 
 }  // namespace muster::rules

@@ -50,6 +50,44 @@ TEST(Rules, TheTreeObeysThem) {
   EXPECT_TRUE(judgement.breaches.empty()) << Print(judgement.breaches);
 }
 
+std::string ReadFile(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+TEST(Rules, MessagesAreThoseThatOlderPeersKnow) {
+  Judgement judgement;
+  const std::string record = ReadFile(fs::path(MUSTER_ROOT) / "tests/rules/wire_members.txt");
+  EXPECT_FALSE(record.empty());
+  JudgeWire(ReadTree(MUSTER_ROOT), record, &judgement);
+  EXPECT_TRUE(judgement.breaches.empty()) << Print(judgement.breaches);
+}
+
+TEST(Rules, AMemberThatMovedIsFound) {
+  const std::string path = "runtime/base/a.h";
+  const auto breaches = [&](const std::string& members, const std::string& call) {
+    const std::string text = "struct A {\n  " + members +
+                             "\n  bool operator==(const A&) const = default;\n"
+                             "  template <typename A>\n  void Fields(A& a) {\n    a(" +
+                             call + ");\n  }\n};\nusing M = std::variant<A, B>;\n";
+    Judgement judgement;
+    JudgeWire({{path, "\n" + text}},
+              path + " A: int x, std::map<int, int> y\n" + path + " M: A, B\n", &judgement);
+    return Print(judgement.breaches);
+  };
+  const std::string same = "int x = 0;  // One.\n  std::map<int, int> y{};";
+  EXPECT_EQ(breaches(same, "x, y"), "");
+  const std::string broken = "not understood by older peers";
+  EXPECT_NE(breaches(same, "y, x").find(broken), std::string::npos);
+  EXPECT_NE(breaches(same + " int z = 0;", "x, z, y").find(broken), std::string::npos);
+  EXPECT_NE(breaches("long x = 0; std::map<int, int> y;", "x, y").find(broken), std::string::npos);
+  EXPECT_NE(breaches(same, "x").find(broken), std::string::npos);
+  EXPECT_NE(breaches("using Fixed = void; " + same, "x, y").find(broken), std::string::npos);
+  EXPECT_NE(breaches(same + " int z = 0;", "x, y, z").find("needs the line"), std::string::npos);
+}
+
 TEST(Rules, AnEmptyWalkIsABreach) {
   const Judgement judgement = Judge({}, {});
   ASSERT_EQ(judgement.breaches.size(), 1u);
