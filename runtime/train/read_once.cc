@@ -1,6 +1,7 @@
 #include "runtime/train/read_once.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -54,6 +55,18 @@ struct Heading {
   std::uint64_t failed = 0, found = 0, bytes = 0;
 };
 
+// For as long as the process lives.
+void KeepForGood(const std::shared_ptr<void>& memory) {
+  struct Kept {
+    std::shared_ptr<void> memory;
+    Kept* next = nullptr;
+  };
+  static std::atomic<Kept*> all{nullptr};
+  auto* kept = new Kept{.memory = memory, .next = all.load()};
+  while (!all.compare_exchange_weak(kept->next, kept)) {
+  }
+}
+
 }  // namespace
 
 Status ReadAlone(CheckpointSink& sink, const Manifest& manifest,
@@ -72,25 +85,27 @@ Status ReadAlone(CheckpointSink& sink, const Manifest& manifest,
 
 void ReadOnce::Send(Transfers& transfers, std::span<const std::byte> bytes, std::uint32_t node,
                     int tag, const std::string& what) {
-  transfers.push_back({.work = group_.start(Collective::Send(bytes, Leader(node), tag)),
-                       .node = node,
-                       .sends = true,
-                       .what = what});
+  transfers.all.push_back({.work = group_.start(Collective::Send(bytes, Leader(node), tag)),
+                           .node = node,
+                           .sends = true,
+                           .what = what});
 }
 
 void ReadOnce::Hear(Transfers& transfers, std::span<std::byte> bytes, std::uint32_t node, int tag,
                     const std::string& what) {
-  transfers.push_back({.work = group_.start(Collective::Recv(bytes, Leader(node), tag)),
-                       .node = node,
-                       .what = what});
+  transfers.all.push_back({.work = group_.start(Collective::Recv(bytes, Leader(node), tag)),
+                           .node = node,
+                           .what = what});
 }
 
-// Until all have ended: they use the caller's memory.
+// Until all have ended.
 Status ReadOnce::Await(const Transfers& transfers, Duration patience) {
   Status first;
-  for (const Transfer& transfer : transfers) {
+  for (const Transfer& transfer : transfers.all) {
     Status ended = transfer.work->wait(patience);
-    if (!transfer.work->done()) {
+    if (transfer.work->done()) {
+      ended = transfer.work->wait();  // Maybe only just.
+    } else {
       ended = Status(Code::kDeadline, NodeText(transfer.node) + " has not " +
                                           (transfer.sends ? "taken " : "sent ") + transfer.what +
                                           " for " + SecondsText(patience));
@@ -99,43 +114,50 @@ Status ReadOnce::Await(const Transfers& transfers, Duration patience) {
     }
     if (first.ok()) first = std::move(ended);
   }
+  if (!first.ok()) KeepForGood(transfers.memory);
   return first;
 }
 
 Result<std::optional<Manifest>> ReadOnce::Open() {
   if (topology_.node() != 0) return HearManifest();
   auto opened = sink_.OpenNewest();
-  const bool found = opened.ok() && opened->has_value();
-  const Status told =
-      TellManifest(opened.status(), found ? (*opened)->bytes() : std::span<const std::byte>());
+  const Status told = TellManifest(opened);
   if (!opened.ok()) return opened;
   RETURN_IF_ERROR(told);
   return opened;
 }
 
-Status ReadOnce::TellManifest(const Status& opened, std::span<const std::byte> bytes) {
-  const Heading heading{
+Status ReadOnce::TellManifest(const Result<std::optional<Manifest>>& opened) {
+  struct Telling {
+    Heading heading;
+    std::optional<Manifest> manifest;
+  };
+  const auto telling = std::make_shared<Telling>();
+  if (opened.ok()) telling->manifest = *opened;
+  std::span<const std::byte> bytes;
+  if (telling->manifest) bytes = telling->manifest->bytes();
+  telling->heading = {
       .failed = opened.ok() ? 0U : 1U, .found = bytes.empty() ? 0U : 1U, .bytes = bytes.size()};
-  Transfers transfers;
+  Transfers transfers{.memory = telling, .all = {}};
   for (std::uint32_t node = 1; node < topology_.nodes(); ++node) {
-    Send(transfers, BytesOf(heading), node, kTag, kWhichText);
+    Send(transfers, BytesOf(telling->heading), node, kTag, kWhichText);
     if (!bytes.empty()) Send(transfers, bytes, node, kTag + 1, kManifestText);
   }
   return Await(transfers, kPeerTimeout);
 }
 
 Result<std::optional<Manifest>> ReadOnce::HearManifest() {
-  Heading heading;
-  Transfers told;
-  Hear(told, WritableBytesOf(heading), 0, kTag, kWhichText);
+  const auto heading = std::make_shared<Heading>();
+  Transfers told{.memory = heading, .all = {}};
+  Hear(told, WritableBytesOf(*heading), 0, kTag, kWhichText);
   RETURN_IF_ERROR(Await(told, kPeerTimeout));
-  if (heading.failed != 0) {
+  if (heading->failed != 0) {
     return Status(Code::kUnavailable, "node 0 could not open the newest checkpoint");
   }
-  if (heading.found == 0) return std::optional<Manifest>();
-  const auto words = std::make_shared<std::vector<std::uint64_t>>((heading.bytes + 7) / 8);
-  const auto bytes = std::as_writable_bytes(std::span(*words)).first(heading.bytes);
-  Transfers sent;
+  if (heading->found == 0) return std::optional<Manifest>();
+  const auto words = std::make_shared<std::vector<std::uint64_t>>((heading->bytes + 7) / 8);
+  const auto bytes = std::as_writable_bytes(std::span(*words)).first(heading->bytes);
+  Transfers sent{.memory = words, .all = {}};
   Hear(sent, bytes, 0, kTag + 1, kManifestText);
   RETURN_IF_ERROR(Await(sent, kPeerTimeout));
   auto manifest = Manifest::Parse(bytes, words);
@@ -146,12 +168,13 @@ Result<std::optional<Manifest>> ReadOnce::HearManifest() {
 // What every node wants; an error of any of them is everybody's.
 Result<std::vector<BlockSet>> ReadOnce::CompareWants(const Status& mine, const BlockSet& blocks) {
   const std::uint32_t nodes = topology_.nodes();
-  std::vector<std::vector<std::uint64_t>> words(nodes);
+  const auto owned = std::make_shared<std::vector<std::vector<std::uint64_t>>>(nodes);
+  auto& words = *owned;
   for (auto& of_node : words) of_node.resize(blocks.words().size() + 1);
   auto& own = words[topology_.node()];
   own[0] = mine.ok() ? 0 : 1;
   std::copy(blocks.words().begin(), blocks.words().end(), own.begin() + 1);
-  Transfers transfers;
+  Transfers transfers{.memory = owned, .all = {}};
   for (std::uint32_t node = 0; node < nodes; ++node) {
     if (node == topology_.node()) continue;
     Send(transfers, std::as_bytes(std::span(own)), node, kTag + 2, kWantText);
@@ -186,11 +209,16 @@ struct Run {
 
 // What is under way of one round.
 struct ReadOnce::Round {
-  std::vector<const ReadTurn*> turns;           // By node; null: it has read all of its own.
-  std::vector<std::vector<std::byte>> buffers;  // By node: what is heard from it.
-  std::vector<std::uint64_t> sound;             // By node: whether it could read its turn.
+  struct Memory {
+    std::vector<std::vector<std::byte>> buffers;  // By node: what is heard from it.
+    std::vector<std::uint64_t> sound;             // By node: whether it could read its turn.
+  };
+  std::vector<const ReadTurn*> turns;  // By node; null: it has read all of its own.
+  std::shared_ptr<Memory> memory = std::make_shared<Memory>();
+  std::vector<std::vector<std::byte>>& buffers = memory->buffers;
+  std::vector<std::uint64_t>& sound = memory->sound;
   std::span<const std::byte> mine;
-  Transfers transfers;
+  Transfers transfers{.memory = memory, .all = {}};
 };
 
 struct ReadOnce::Filling {
@@ -226,7 +254,7 @@ struct ReadOnce::Filling {
 void ReadOnce::Begin(Filling& filling, std::size_t number, Round& round) {
   const Manifest& manifest = filling.plan.manifest();
   const std::uint32_t me = topology_.node();
-  round.transfers.clear();
+  round.transfers.all.clear();
   round.turns.assign(topology_.nodes(), nullptr);
   round.buffers.resize(topology_.nodes());
   round.sound.assign(topology_.nodes(), 0);

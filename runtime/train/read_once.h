@@ -13,7 +13,8 @@
 // A leader that fails goes on through the rounds without reading, so that nobody waits for it in
 // vain; those who wanted its blocks fail then, too.  The group has all ranks, so only transfers are
 // used.  One that is silent for longer than its store may be (CheckpointSink::patience) is named,
-// with what it was to read, and the group is aborted: its buffers are ours again then.  One thread,
+// with what it was to read, and the group is aborted.  What a transfer that failed was using stays
+// for good, since MPI may still get to it; a sink that has read stays as well, then.  One thread,
 // that of the node's leader.
 #pragma once
 
@@ -56,7 +57,10 @@ class ReadOnce {
     bool sends = false;
     std::string what;
   };
-  using Transfers = std::vector<Transfer>;
+  struct Transfers {
+    std::shared_ptr<void> memory;  // What they use.
+    std::vector<Transfer> all;
+  };
 
   void Send(Transfers& transfers, std::span<const std::byte> bytes, std::uint32_t node, int tag,
             const std::string& what);
@@ -64,7 +68,7 @@ class ReadOnce {
             const std::string& what);
   Status Await(const Transfers& transfers, Duration patience);
   Result<std::optional<checkpoint::Manifest>> HearManifest();
-  Status TellManifest(const Status& opened, std::span<const std::byte> bytes);
+  Status TellManifest(const Result<std::optional<checkpoint::Manifest>>& opened);
   Result<std::vector<checkpoint::BlockSet>> CompareWants(const Status& mine,
                                                          const checkpoint::BlockSet& blocks);
   void Begin(Filling& filling, std::size_t number, Round& round);
