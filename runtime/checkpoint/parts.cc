@@ -54,6 +54,11 @@ Status RemoveFiles(Store& store, const std::string& folder) {
   return removed.code() == Code::kNotFound ? Status() : removed;
 }
 
+// The store has not said: neither that it is there, nor that it is not, or not whole.
+bool IsUnclear(const Status& seen) {
+  return !seen.ok() && seen.code() != Code::kNotFound && seen.code() != Code::kDataLoss;
+}
+
 Result<std::vector<mover::Part>> PartsIn(Store& store, const std::string& folder,
                                          const SaveId& save) {
   const auto names = store.List(folder);
@@ -62,10 +67,13 @@ Result<std::vector<mover::Part>> PartsIn(Store& store, const std::string& folder
   for (const std::string& name : *names) {
     if (!name.starts_with(kPartBegin)) continue;
     const auto text = ReadWhole(store, folder + "/" + name, kPartMax);
+    if (IsUnclear(text.status())) return text.status();
     if (!text.ok()) continue;
     auto part = DecodePart(*text);
     if (!part.ok() || SaveOf(part->save) != save || PartName(part->report) != name) continue;
-    if (!CheckSize(store, folder + "/" + part->report.file, part->report.size).ok()) continue;
+    const Status sized = CheckSize(store, folder + "/" + part->report.file, part->report.size);
+    if (IsUnclear(sized)) return sized;
+    if (!sized.ok()) continue;
     parts.push_back(*std::move(part));
   }
   std::sort(parts.begin(), parts.end(),
@@ -117,6 +125,7 @@ Result<std::vector<mover::Part>> FindParts(Store& local, const std::string& run)
     if (!save.has_value()) continue;
     const std::string folder = DataFolder(run) + "/" + name;
     auto found = PartsIn(local, folder, *save);
+    if (IsUnclear(found.status())) continue;  // It stays: the next attempt may see more.
     if (found.ok() && !found->empty()) {
       parts.push_back(std::move(found->front()));
     } else {

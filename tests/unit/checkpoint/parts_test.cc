@@ -50,6 +50,37 @@ Status Move(Store& local, Store& shared, const mover::Part& part, bool again) {
   return record.ok() ? Status() : record.status();
 }
 
+// At each call of the look.
+TEST(Parts, APartThatCannotBeSeenNowIsThereLater) {
+  FaultyStore local = LocalStore();
+  ASSERT_TRUE(Write(local).ok());
+  const std::size_t before = local.calls();
+  ASSERT_EQ(MustFind(local).size(), 1U);
+  const std::size_t calls = local.calls() - before;
+  std::size_t unseen = 0;
+  for (std::size_t call = 0; call < calls; ++call) {
+    local.FailAt(call, Fault::kIo);
+    const auto found = FindParts(local, kRun);
+    unseen += !found.ok() || found->empty() ? 1U : 0U;
+    local.Heal();
+    ASSERT_EQ(MustFind(local).size(), 1U) << "after call " << call;
+  }
+  EXPECT_EQ(unseen, calls);
+}
+
+TEST(Parts, WhatAStoreDoesNotSayOfASaveIsAnErrorAndNotALack) {
+  FaultyStore shared = LocalStore();
+  ASSERT_TRUE(Write(shared).ok());
+  const std::size_t before = shared.calls();
+  ASSERT_EQ(FindSave(shared, kRun, kSave)->size(), 1U);
+  const std::size_t calls = shared.calls() - before;
+  ASSERT_GE(calls, 3U);
+  for (std::size_t call = 0; call < calls; ++call) {
+    shared.FailAt(call, Fault::kIo);
+    EXPECT_FALSE(FindSave(shared, kRun, kSave).ok()) << "call " << call;
+  }
+}
+
 // The machine dies at each call: what is found then is whole, and can be moved and loaded.
 TEST(Parts, AfterACrashAPartIsThereWholeOrNotAtAll) {
   std::size_t there = 0, gone = 0;
