@@ -19,6 +19,12 @@ using mover_verdicts::TextOf;
 constexpr Duration kPatience = std::chrono::seconds(10);
 constexpr Duration kLook = std::chrono::milliseconds(250);
 
+// A mover that died, or a store that was away: the next try may do better.
+bool MayPass(const mover::FromMover& answer) {
+  const auto* failed = std::get_if<mover::Failed>(&answer);
+  return failed != nullptr && failed->code == Code::kUnavailable;
+}
+
 }  // namespace
 
 // False: something is under way, which calls MaybeSettled when it has ended.
@@ -27,21 +33,25 @@ bool Checkpoints::EndLeftovers() {
   const Duration deadline = std::chrono::milliseconds(order_->checkpoint.deadline_ms);
   look_until_ =
       RealClock().Now() + (deadline > Duration::zero() ? std::min(kPatience, deadline) : kPatience);
+  ++finishing_;  // An answer may come at once, and nothing is settled before all were asked.
   for (const mover::Part& part : std::exchange(written_, {})) {
     ++finishing_;
-    mover_.Ask(mover::KeepPart{part},
-               [this, part](const mover::FromMover& answer, const UniqueFd&) {
-                 const bool commits = part.report.node == 0;
-                 if (!std::holds_alternative<mover::PartKept>(answer)) {
-                   TellLeft(part, 1, TextOf(answer));
-                 } else if (commits) {
-                   return LookForParts(part);
-                 }
-                 --finishing_;
-                 MaybeSettled();
-               });
+    KeepInStore(part);
   }
-  return false;
+  return --finishing_ == 0;
+}
+
+void Checkpoints::KeepInStore(const mover::Part& part) {
+  mover_.Ask(mover::KeepPart{part}, [this, part](const mover::FromMover& answer, const UniqueFd&) {
+    if (MayPass(answer) && RealClock().Now() < look_until_) {
+      return later_.Do(kLook, [this, part] { KeepInStore(part); });
+    }
+    const bool kept = std::holds_alternative<mover::PartKept>(answer);
+    if (kept && part.report.node == 0) return LookForParts(part);
+    if (!kept) TellLeft(part, 1, TextOf(answer));
+    --finishing_;
+    MaybeSettled();
+  });
 }
 
 void Checkpoints::LookForParts(const mover::Part& first) {
@@ -50,7 +60,7 @@ void Checkpoints::LookForParts(const mover::Part& first) {
     const std::size_t there = found == nullptr ? 0 : found->parts.size();
     if (there == first.report.nodes) {
       CommitParts(found->parts);
-    } else if (found != nullptr && RealClock().Now() < look_until_) {
+    } else if ((found != nullptr || MayPass(answer)) && RealClock().Now() < look_until_) {
       return later_.Do(kLook, [this, first] { LookForParts(first); });
     } else {
       TellLeft(first, there, found == nullptr ? TextOf(answer) : "");

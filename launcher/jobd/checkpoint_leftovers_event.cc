@@ -19,10 +19,15 @@ void Checkpoints::MaybeGather() {
   if (!gather_due_ || finishing_ > 0) return;
   gather_due_ = false;
   if (order_->checkpoint.local.empty()) return Gathered({});
+  AskFind();
+}
+
+void Checkpoints::AskFind(int deaths) {
   local_.Ask(mover::FindParts{},
-             [this, life = life_](const mover::FromMover& answer, const UniqueFd&) {
+             [this, life = life_, deaths](const mover::FromMover& answer, const UniqueFd&) {
                MaybeSettled();
                if (life != life_ || !active_) return;
+               if (MayRetry(answer, deaths)) return AskFind(deaths + 1);
                if (const auto* found = std::get_if<mover::PartsFound>(&answer)) {
                  return Gathered(found->parts);
                }

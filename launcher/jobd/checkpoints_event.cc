@@ -194,6 +194,9 @@ void Checkpoints::Hear(std::uint32_t from, const std::string& body) {
 }
 
 void Checkpoints::Settle() {
+  constexpr Duration kWithoutDeadline = std::chrono::minutes(2);
+  mover_.LimitPatience(kWithoutDeadline);
+  local_.LimitPatience(kWithoutDeadline);
   settling_ = true;
   MaybeSettled();
 }

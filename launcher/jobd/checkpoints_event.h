@@ -60,11 +60,10 @@ class Checkpoints {
   void RankGone(std::uint32_t local_rank);
   void Hear(std::uint32_t from, const std::string& body);
 
-  // Calls `settled` once nothing is being written any more.
+  // Calls `settled` once nothing is being written any more.  A store that stands still is left.
   void Settle();
   bool Busy() const { return mover_.busy() || local_.busy(); }
-  // Whether a save still reads that memory.  If one of an earlier attempt does, the rank that asks
-  // is sent a Saved when that is over.
+  // Whether a save still reads that memory; of an earlier attempt's a Saved tells the end.
   bool Reads(std::uint32_t local_rank, const std::string& memory);
 
   bool Reaped(pid_t pid) { return mover_.Reaped(pid) || local_.Reaped(pid); }
@@ -75,7 +74,7 @@ class Checkpoints {
   }
 
  private:
-  // This node's part of a save on its way, also beyond the end of its attempt.
+  // This node's part of a save, also beyond the end of its attempt.
   struct Flight {
     std::uint64_t life = 0;
     std::vector<std::uint32_t> local_ranks;  // That are to be told.
@@ -109,6 +108,7 @@ class Checkpoints {
   void On(std::uint32_t from, const checkpoint_words::NoMoreSaves& message);
   void GiveUp(const std::vector<HeadSaves::GivenUp>& saves);
   void MaybeGather();
+  void AskFind(int deaths = 0);
   void Gathered(std::vector<mover::Part> local);
   void TellParts();
   void NextLeftover();
@@ -144,6 +144,7 @@ class Checkpoints {
   bool TryLater(const CommittingPtr& commit, const mover::FromMover& answer);
   void CommitEnded(const Committing& commit, const mover::FromMover& answer);
   bool EndLeftovers();
+  void KeepInStore(const mover::Part& part);
   void LookForParts(const mover::Part& first);
   void CommitParts(const std::vector<mover::Part>& parts);
   void TellLeft(const mover::Part& part, std::size_t there, const std::string& why);
@@ -153,7 +154,7 @@ class Checkpoints {
   void AskLoad(std::uint32_t local_rank, int deaths = 0);
   void AskOpen(std::uint32_t local_rank, int deaths = 0);
   void AskRead(std::uint32_t local_rank, const link::ReadBlocks& read, int deaths);
-  // What has to be known before anything is read; calls `act` then, or says why not.
+  // What has to be known before anything is read; then `act`, or why not.
   template <typename Answer>
   void WithGeneration(std::uint32_t local_rank, const std::function<void()>& act);
   void TellLoaded(std::uint32_t local_rank, const mover::FromMover& answer, UniqueFd payload);

@@ -109,18 +109,7 @@ void Daemon::OnLogNews(evutil_socket_t, short, void* pointer) {
 }
 
 void Daemon::Do(const SettleMover&) {
-  constexpr std::uint32_t kLeastMs = 30'000;
-  const std::uint32_t most_ms =
-      state_.order ? std::max(kLeastMs, order().checkpoint.deadline_ms) : kLeastMs;
-  const timeval settle_max{.tv_sec = most_ms / 1000, .tv_usec = 1000L * (most_ms % 1000)};
-  evtimer_add(settle_max_, &settle_max);
   checkpoints_.Settle();
-}
-
-// A share that does not answer must not keep the job for ever; a commit is whole or not there.
-void Daemon::OnSettleMax(evutil_socket_t, short, void* self) {
-  Log(LogLevel::kError, "the store does not answer; what it was writing is given up");
-  static_cast<Daemon*>(self)->Feed(MoverSettled{});
 }
 
 // What was said last must leave this process first, though not at any price.

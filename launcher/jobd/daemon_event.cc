@@ -127,7 +127,6 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
       poll_(evtimer_new(base, OnPoll, this)),
       spare_(evtimer_new(base, OnSpare, this)),
       idle_(evtimer_new(base, OnIdle, this)),
-      settle_max_(evtimer_new(base, OnSettleMax, this)),
       epilog_max_(evtimer_new(base, OnEpilogMax, this)),
       log_news_(event_new(base, ranks_.log_news().fd(), EV_READ | EV_PERSIST, OnLogNews, this)),
       dumped_(event_new(base, dump_.fd(), EV_READ | EV_PERSIST, OnDumped, this)) {
@@ -135,8 +134,7 @@ Daemon::Daemon(event_base* base, const JobdArguments& arguments)
 }
 
 Daemon::~Daemon() {
-  for (event* item :
-       {child_, deadline_, poll_, spare_, idle_, settle_max_, epilog_max_, log_news_, dumped_}) {
+  for (event* item : {child_, deadline_, poll_, spare_, idle_, epilog_max_, log_news_, dumped_}) {
     event_free(item);
   }
 }

@@ -53,7 +53,6 @@ class Daemon {
   static void OnPoll(evutil_socket_t, short, void* self);
   static void OnSpare(evutil_socket_t, short, void* self);
   static void OnIdle(evutil_socket_t, short, void* self);
-  static void OnSettleMax(evutil_socket_t, short, void* self);
   static void OnEpilogMax(evutil_socket_t, short, void* self);
   static void OnLogNews(evutil_socket_t, short, void* self);
   static void OnDumped(evutil_socket_t, short, void* self);
@@ -165,7 +164,6 @@ class Daemon {
   event* const poll_;
   event* const spare_;
   event* const idle_;
-  event* const settle_max_;
   event* const epilog_max_;
   event* const log_news_;
   event* const dumped_;

@@ -30,6 +30,12 @@ void MoverProcess::SetStore(const std::string& store, const std::string& run, Du
   patience_ = patience;
 }
 
+void MoverProcess::LimitPatience(Duration most) {
+  if (patience_ > Duration::zero()) return;
+  patience_ = most;
+  if (!asked_.empty()) LookAfter();
+}
+
 std::set<pid_t> MoverProcess::pids() const {
   std::set<pid_t> pids = left_behind_;
   if (pid_ > 0) pids.insert(pid_);

@@ -34,6 +34,8 @@ class MoverProcess {
   // `local`: the folder that MovePart reads from.
   void SetStore(const std::string& store, const std::string& run, Duration patience,
                 const std::string& local = "");
+  // Where there is none: from now on no request stands still for longer than that.
+  void LimitPatience(Duration most);
   void Ask(const mover::ToMover& request, Answer answer, UniqueFd payload = UniqueFd());
 
   // Something was asked and not answered yet.

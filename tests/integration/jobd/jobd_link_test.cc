@@ -1,8 +1,10 @@
 // What ranks get over their links: memory that outlives them, checkpoints, the word to stop.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -238,6 +240,17 @@ TEST_F(JobdLinkTest, WhatTheLastAttemptStagedOnSeveralNodesIsCommittedWhenTheJob
   EXPECT_EQ(Files(commits), 1U);
 }
 
+// Half a minute; the store gets on all the time.
+TEST_F(JobdLinkTest, WhatIsStillBeingWrittenWhenTheJobEndsIsWrittenToItsEndAndCommitted) {
+  TestJob job(Options(1));
+  ASSERT_TRUE(MakeFolders(Store()).ok());
+  job.order.checkpoint = {.store = Store(), .deadline_ms = 2000, .bytes_per_s = 250};
+  job.Start(0);
+  ASSERT_TRUE(job.Until([&] { return job.Out(0, 0).ends_with("staged\n"); })) << job.Out(0, 0);
+  EXPECT_TRUE(job.End());
+  EXPECT_EQ(Files(Store() + "/" + job.order.run_id + "/commits"), 1U);
+}
+
 TEST_F(JobdLinkTest, WhatCannotBeCommittedWhenTheJobEndsIsToldWithWhatTakesIt) {
   TestJob job(Options(2));
   ASSERT_TRUE(MakeFolders(Store()).ok());
@@ -341,6 +354,44 @@ TEST_F(JobdTiersTest, WhatIsCompleteOnTheLocalDisksIsMovedOnByTheNextAttempt) {
   TestJob job(Options(2));
   job.order.checkpoint = Tiers(/*slow=*/false);
   job.Start(1);
+  ASSERT_TRUE(job.Until([&] { return job.AllSay(1, "waits"); })) << job.FirstCause().text;
+  for (const std::uint32_t rank : {0U, 2U}) {
+    EXPECT_EQ(job.Out(1, rank).find("loaded step 10 right\n"), 0U) << job.Out(1, rank);
+  }
+  EXPECT_TRUE(job.End());
+}
+
+// It stands in one of two pipes that have no writer, whichever it comes to, until it is killed.
+TEST_F(JobdTiersTest, AMoverThatDiesWhileItLooksForWhatIsOnTheLocalDiskCostsNothing) {
+  MakeTiers();
+  {
+    TestJob job(Options(2));
+    RunUntilLocal(job);
+    for (const auto& node : job.nodes) node->Kill();
+  }
+  const auto parts = FilesIn(Local(), "part-00001-of-00002.muster");
+  ASSERT_EQ(parts.size(), 1U);
+  std::vector<std::string> pipes;
+  for (const char* step : {"000000000004", "000000000005"}) {
+    std::string pipe = parts[0];
+    pipe.replace(pipe.rfind("-s0") + 2, 12, step);
+    ASSERT_TRUE(MakeFolders(pipe.substr(0, pipe.rfind('/'))).ok());
+    ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+    pipes.push_back(pipe);
+  }
+  TestJob job(Options(2));
+  job.order.checkpoint = Tiers(/*slow=*/false);
+  job.Start(1);
+  ASSERT_TRUE(job.Until([&] {
+    return std::any_of(pipes.begin(), pipes.end(), [](const std::string& pipe) {
+      return UniqueFd(open(pipe.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)).valid();
+    });
+  }));
+  EXPECT_GE(SignalMovers(job, SIGKILL), 1);
+  std::vector<UniqueFd> writers;  // The next one does not stand there.
+  for (const std::string& pipe : pipes) {
+    writers.emplace_back(open(pipe.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  }
   ASSERT_TRUE(job.Until([&] { return job.AllSay(1, "waits"); })) << job.FirstCause().text;
   for (const std::uint32_t rank : {0U, 2U}) {
     EXPECT_EQ(job.Out(1, rank).find("loaded step 10 right\n"), 0U) << job.Out(1, rank);
