@@ -223,7 +223,9 @@ StartAttempt MakeStartOrder(const State& state, const Job& job, std::size_t host
     order.hosts.push_back(member.host);
     portion.slots += member.host.slots.size();
   }
-  for (const auto& [name, node] : state.nodes) portion.of += node.slots;
+  for (const auto& [name, node] : state.nodes) {
+    if (limits.nodes.empty() || limits.nodes.contains(name)) portion.of += node.slots;
+  }
   order.checkpoint.bytes_per_s =
       AttemptLimit(limits.shares, order.checkpoint.store, order.checkpoint.bytes_per_s, portion);
   return order;

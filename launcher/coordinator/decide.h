@@ -13,6 +13,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -91,11 +92,13 @@ struct Decision {
   Status status;                  // Answer to a submission, cancel, signal or drain that cannot be.
 };
 
-// `fence_margin`: what D13 waits beyond the jobs' fence time.
+// `fence_margin`: what D13 waits beyond the jobs' fence time.  `nodes`: those of the cluster file,
+// which shares are divided among; empty: all there are.
 struct Limits {
   Duration fence_margin = std::chrono::milliseconds(500);
   std::uint32_t fence_ms = 2500;
   std::vector<ShareLimit> shares;
+  std::set<NodeName> nodes;
 };
 
 Decision Decide(State& state, const Event& event, TimePoint now, const Limits& limits = {});

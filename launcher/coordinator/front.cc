@@ -16,6 +16,12 @@ bool IsAboutNodes(const Fact& fact) {
          std::holds_alternative<NodeDrainSet>(fact);
 }
 
+std::set<NodeName> NamesOf(const std::vector<NodeRegistered>& nodes) {
+  std::set<NodeName> names;
+  for (const NodeRegistered& node : nodes) names.insert(node.name);
+  return names;
+}
+
 }  // namespace
 
 Status NoSuchJob(JobId job) {
@@ -30,7 +36,8 @@ Front::Front(const CoordinatorConfig& config, Journal& journal,
       limits_{.fence_margin = config.fence_margin,
               .fence_ms = static_cast<std::uint32_t>(
                   std::chrono::duration_cast<std::chrono::milliseconds>(config.fence).count()),
-              .shares = config.shares},
+              .shares = config.shares,
+              .nodes = NamesOf(config.nodes)},
       stalls_(config.lease / kForgivenPerLease),
       leases_(config.lease),
       holds_(config.hold) {}

@@ -2,7 +2,8 @@
 //
 // An attempt has the part of a share's limit that its slots are of the cluster's.  No slot is ever
 // given twice, so the parts of all attempts never come to more than the limit, whoever comes, goes,
-// or cannot be reached, and nobody has to be told when others do.  Pure; any thread.
+// or cannot be reached, and nobody has to be told when others do.  Nodes that the cluster file
+// names no more have no part; a store on no share has no limit.  Pure; any thread.
 #pragma once
 
 #include <algorithm>

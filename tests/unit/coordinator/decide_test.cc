@@ -15,7 +15,7 @@ class Decides : public testing::Test {
  protected:
   Decision Do(const Event& event) {
     State copy = state_;
-    Decision decision = Decide(state_, event, now_);
+    Decision decision = Decide(state_, event, now_, limits_);
     for (const Fact& fact : decision.facts) Apply(copy, fact);
     EXPECT_EQ(copy, state_);
     return decision;
@@ -55,6 +55,7 @@ class Decides : public testing::Test {
   }
 
   State state_;
+  Limits limits_;
   TimePoint now_{seconds(100)};
 };
 
@@ -70,6 +71,28 @@ TEST_F(Decides, AJobRunsAndSucceeds) {
   EXPECT_TRUE(state_.nodes["n1"].leftovers.contains(kJob));
   Report("n1", {.phase = MemberPhase::kGone});
   EXPECT_TRUE(state_.nodes["n1"].leftovers.empty());
+}
+
+TEST_F(Decides, JobsOnAShareHaveItsLimitTogetherAndOneThatEndsGivesItsPartBack) {
+  limits_.shares = {{"/nfs", 1000}};
+  Register("n1");
+  Register("n2");
+  const auto submit = [&](const std::string& key) {
+    const JobSpec spec{
+        .nodes = 1, .program = {.argv = {"true"}}, .checkpoint = {.store = "/nfs/" + key}};
+    return Orders<StartAttempt>(Do(JobSubmitted{key, "run" + key, "secret", spec, {}}));
+  };
+  for (const char* key : {"a", "b"}) {
+    const auto starts = submit(key);
+    ASSERT_EQ(starts.size(), 1U);
+    EXPECT_EQ(starts[0].second.checkpoint.bytes_per_s, 500U);
+  }
+  EXPECT_TRUE(submit("c").empty()) << "no slot, and no part of the share";
+  Report("n1", {.phase = MemberPhase::kRunning, .port = 77});
+  const auto next = Orders<StartAttempt>(Report("n1", {.phase = MemberPhase::kLeft}));
+  ASSERT_EQ(next.size(), 1U);
+  EXPECT_EQ(next[0].second.job, 3U);
+  EXPECT_EQ(next[0].second.checkpoint.bytes_per_s, 500U);
 }
 
 TEST_F(Decides, ANodeThatTheClusterFileNamesNoMoreGetsNoWork) {

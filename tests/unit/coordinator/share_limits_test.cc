@@ -62,6 +62,9 @@ TEST(ShareLimits, AreInTheOrdersOfAnAttempt) {
   const Limits limits{.shares = {{"/nfs", 1200}}};
   EXPECT_EQ(MakeStartOrder(state, job, 1, limits).checkpoint.bytes_per_s, 300U);
   EXPECT_EQ(MakeStartOrder(state, job, 1, {}).checkpoint.bytes_per_s, 0U);
+  const Limits without_n2{.shares = {{"/nfs", 1200}}, .nodes = {"n1", "n3"}};
+  EXPECT_EQ(MakeStartOrder(state, job, 1, without_n2).checkpoint.bytes_per_s, 450U)
+      << "a node that the file names no more";
 }
 
 }  // namespace
