@@ -11,6 +11,7 @@
 #include "launcher/cli/option_checks.h"
 #include "launcher/cli/run_options.h"
 #include "launcher/cli/torchrun_line.h"
+#include "launcher/cli/unknown_words.h"
 #include "runtime/base/port_range.h"
 #include "runtime/base/signals.h"
 #include "runtime/base/text.h"
@@ -101,7 +102,7 @@ class CommandLine {
     } catch (const CLI::CallForVersion&) {
       return {{}, std::string(kVersion) + "\n", kExitOk};
     } catch (const CLI::ExtrasError& error) {
-      return Mistake(UnknownWords());
+      return Mistake(UnknownWords(Current(), has_dashes_));
     } catch (const CLI::Error& error) {
       return Mistake(error.what());
     }
@@ -360,32 +361,6 @@ class CommandLine {
     const std::string verb = &Current() == &app_ ? "" : " " + Current().get_name();
     return {
         {}, "muster" + verb + ": " + what + "\nmuster" + verb + " --help says more.\n", kExitUser};
-  }
-  // What the command does not take: options first, since a word behind one may have been its value.
-  std::string UnknownWords() {
-    CLI::App& current = Current();
-    for (const std::string& word : current.remaining(true)) {
-      if (word.rfind("--", 0) != 0) continue;
-      const std::string name = word.substr(0, word.find('='));
-      std::vector<std::string> known;
-      for (const CLI::Option* option : current.get_options()) {
-        for (const std::string& one : option->get_lnames()) known.push_back("--" + one);
-      }
-      const auto nearest = Nearest(name, known);
-      const auto same_end = std::find_if(known.begin(), known.end(), [&](const std::string& one) {
-        return one.ends_with("-" + name.substr(2));
-      });
-      const std::string meant = nearest ? *nearest : same_end != known.end() ? *same_end : "";
-      return "unknown option " + name + (meant.empty() ? "" : "; did you mean " + meant + "?") +
-             WhereAProgramGoes();
-    }
-    return "takes no '" + Join(current.remaining(true), " ") + "'" + WhereAProgramGoes();
-  }
-  std::string WhereAProgramGoes() {
-    const std::string verb = Current().get_name();
-    if (has_dashes_ || (verb != "run" && verb != "exec")) return "";
-    return "; a program and its arguments come after --, such as muster " + verb +
-           (verb == "run" ? " -N 2" : " 7 --rank 3") + " -- ./my_program --its-option";
   }
   Parsed UnknownVerb(const std::vector<std::string>& arguments) {
     if (arguments.empty() || arguments[0].rfind('-', 0) == 0) return {};
