@@ -34,11 +34,10 @@ void Checkpoints::On(std::uint32_t from, const ShardEnded& message) {
   Commit(message.step, *whole);
 }
 
-// What the first to come allow the others counts, and at least the store's own deadline.
+// What the first to come allow the others counts.
 void Checkpoints::On(std::uint32_t from, const checkpoint_words::SaveCame& message) {
   if (!active_ || order_->host_index != 0) return;
-  const Duration wait =
-      std::chrono::milliseconds(std::max(message.timeout_ms, order_->checkpoint.deadline_ms));
+  const Duration wait = HeadSaves::Wait(message.timeout_ms, order_->checkpoint.deadline_ms);
   const TimePoint deadline = RealClock().Now() + wait;
   if (!saves_.Came(from, message.step, deadline) || order_->hosts.size() == 1) return;
   later_.Do(wait, [this, life = life_] {

@@ -2,15 +2,12 @@
 //
 //   1. Head to each: AskParts.  Each host, once nothing of an earlier attempt is being written any
 //      more: HasPart for each part of a save that was not committed, then PartsTold.
-//   2. Head to the hosts whose part of a whole save is not in the shared store yet: MoveOn,
-//   answered
-//      by MovedOn; then it commits the save in its own, old generation.
+//   2. Head to the hosts whose part of a whole save is not in the shared store yet: MoveOn, which
+//      MovedOn answers; then it commits the save in its own, old generation.
 //   3. Head to all: Generation, once its mover has claimed it for the attempt.  From here on no
-//   save
-//      of an older one can be committed, so local copies of them go.
+//      save of an older one can be committed, so local copies of them go.
 //   4. Each host to the head: SaveCame, when its first rank comes to a save, and ShardEnded, when
-//   its
-//      part of it is written, or cannot be; NoMoreSaves, when all its ranks have ended.
+//      its part of it is written, or cannot be; NoMoreSaves, when all its ranks have ended.
 //   5. Head to all: SaveEnded, when the save is committed, or will not be: also when a host did not
 //      come to it within the time that the others' ranks and the store have.
 //

@@ -1,5 +1,7 @@
 #include "launcher/jobd/head_saves.h"
 
+#include <algorithm>
+
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -15,6 +17,12 @@ std::string RanksText(const Host& host) {
 }
 
 }  // namespace
+
+Duration HeadSaves::Wait(std::uint32_t timeout_ms, std::uint32_t deadline_ms) {
+  constexpr std::uint32_t kWithoutDeadlineMs = 600'000;
+  return std::chrono::milliseconds(
+      std::max(timeout_ms, deadline_ms > 0 ? deadline_ms : kWithoutDeadlineMs));
+}
 
 void HeadSaves::Begin(std::vector<Host> hosts) {
   *this = {};

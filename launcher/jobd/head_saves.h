@@ -31,6 +31,10 @@ class HeadSaves {
     bool operator==(const GivenUp&) const = default;
   };
 
+  // How long hosts wait for others to come to a save: as long as the ranks of the first say, and at
+  // least as long as the store may stand still; where it may for ever (0), ten minutes.
+  static Duration Wait(std::uint32_t timeout_ms, std::uint32_t deadline_ms);
+
   // Of a new attempt.
   void Begin(std::vector<Host> hosts);
 

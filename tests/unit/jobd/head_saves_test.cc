@@ -42,6 +42,13 @@ TEST_F(HeadSavesTest, ASaveIsWholeWhenAllHostsHaveEndedIt) {
   EXPECT_TRUE(saves_.GiveUp(now_ + seconds(100)).empty());
 }
 
+TEST_F(HeadSavesTest, AStoreWithoutADeadlineIsNoReasonNotToWait) {
+  EXPECT_EQ(HeadSaves::Wait(5'000, 120'000), std::chrono::minutes(2));
+  EXPECT_EQ(HeadSaves::Wait(300'000, 120'000), std::chrono::minutes(5));
+  EXPECT_EQ(HeadSaves::Wait(0, 0), std::chrono::minutes(10));
+  EXPECT_EQ(HeadSaves::Wait(5'000, 0), std::chrono::minutes(10));
+}
+
 TEST_F(HeadSavesTest, HostsThatDoNotComeAreNamedAtTheDeadlineOfTheFirst) {
   Come(0, 5);
   EXPECT_FALSE(End(0, 5));
