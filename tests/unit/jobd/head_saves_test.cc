@@ -5,7 +5,6 @@
 namespace muster {
 namespace {
 
-using checkpoint_words::ShardEnded;
 using std::chrono::seconds;
 
 constexpr char kAll[] = "; all ranks save the same steps, in the same order, not rank 0 alone";
