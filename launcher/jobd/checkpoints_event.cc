@@ -13,7 +13,6 @@ namespace {
 
 using checkpoint_words::Generation;
 using checkpoint_words::SaveEnded;
-using checkpoint_words::ShardEnded;
 using mover_verdicts::IsLate;
 using mover_verdicts::MayRetry;
 using mover_verdicts::TextOf;

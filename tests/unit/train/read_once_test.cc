@@ -93,6 +93,7 @@ class ReadOnceTest : public ::testing::Test {
     const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
     const auto begin = reinterpret_cast<std::uintptr_t>(memory.data()) / page * page;
     const auto end = reinterpret_cast<std::uintptr_t>(memory.data() + memory.size());
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the page that it lies in.
     return msync(reinterpret_cast<void*>(begin), end - begin, MS_ASYNC) == 0;
   }
   // As MPI does with a message that had begun.
