@@ -1,6 +1,5 @@
 #include "runtime/comm/nccl_engine_threads.h"
 
-#include <thread>
 #include <vector>
 
 #include "runtime/base/check.h"
@@ -42,15 +41,25 @@ class NcclEngine::PendingWork final : public Work {
 
 NcclEngine::NcclEngine(const NcclSession::Parts& parts, NcclGroupName group, AbortFlag& abort)
     : state_(std::make_shared<NcclState>(parts, std::move(group), &abort)) {
-  std::thread([state = state_] {
+  thread_ = std::thread([state = state_] {
     { NcclLoop(state).Run(); }
     MutexLock lock(state->mutex);
     state->exited = true;
     state->changed.notify_all();
-  }).detach();
+  });
 }
 
 NcclEngine::~NcclEngine() {
+  // Joined, it has let go of the session's memory too: nothing of it is freed behind our back.
+  if (Close()) {
+    thread_.join();
+  } else {
+    thread_.detach();
+  }
+}
+
+// False: the thread hangs, inside a call of NCCL or CUDA.
+bool NcclEngine::Close() {
   MutexLock lock(state_->mutex);
   state_->closing = true;
   state_->outer = nullptr;
@@ -60,9 +69,10 @@ NcclEngine::~NcclEngine() {
   while (!state_->exited && RealClock().Now() < deadline) {
     state_->changed.wait_until(state_->mutex, deadline);
   }
-  if (state_->exited) return;
+  if (state_->exited) return true;
   state_->abort.Set(Status(Code::kAborted, "the group was closed"));
   state_->parts.scratch->Abandon();
+  return false;
 }
 
 const NcclGroupName& NcclEngine::group() const {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <thread>
 
 #include "runtime/comm/nccl_loop_threads.h"
 
@@ -45,8 +46,10 @@ class NcclEngine {
 
   std::shared_ptr<NcclPending> Submit(const Call& call);
   Status Ask(const std::string& doing, std::function<Status(NcclLoop&)> command);
+  bool Close();
 
   const std::shared_ptr<NcclState> state_;
+  std::thread thread_;
 };
 
 }  // namespace muster
