@@ -36,6 +36,17 @@ Result<std::string> NewestName(Store& store, const std::string& run) {
   return commits->empty() ? std::string() : CommitName(commits->front());
 }
 
+// Those of all tries to commit that save, each with a name of its own.
+Status RemoveTemporaries(Store& store, const std::string& run, const SaveId& save) {
+  const auto names = store.List(ClaimsFolder(run));
+  if (!names.ok()) return names.status();
+  for (const std::string& name : *names) {
+    if (ParseTemporaryName(name) != save) continue;
+    RETURN_IF_ERROR(UnlinkIfThere(store, ClaimsFolder(run) + "/" + name));
+  }
+  return {};
+}
+
 // What a committer of the same save that died left: its record, durable, or nothing in the way.
 Result<std::optional<CommitRecord>> TakeOver(Store& store, const CommitOrder& order) {
   const auto record = ReadCommit(store, order.run, IdOf(order.save));
@@ -48,8 +59,7 @@ Result<std::optional<CommitRecord>> TakeOver(Store& store, const CommitOrder& or
   if (!record.ok()) RETURN_IF_ERROR(CheckNewest(store, order.run, IdOf(order.save)));
   const std::string manifest =
       DataFolder(order.run) + "/" + SaveName(order.save) + "/" + TemporaryName(kManifestName);
-  const std::string temporary = ClaimsFolder(order.run) + "/" + CommitTemporaryName(order.save);
-  RETURN_IF_ERROR(UnlinkIfThere(store, temporary));
+  RETURN_IF_ERROR(RemoveTemporaries(store, order.run, order.save));
   if (!record.ok()) RETURN_IF_ERROR(UnlinkIfThere(store, manifest));
   return std::optional<CommitRecord>();
 }
@@ -96,11 +106,11 @@ Result<CommitRecord> RecordOf(Store& store, const Manifest& manifest, std::int64
 Result<CommitRecord> PublishRecord(Store& store, const CommitRecord& record,
                                    const std::function<Status()>& may_publish) {
   const std::string commits = CommitsFolder(record.run);
-  const Publication publication{
-      .folder = commits,
-      .target = commits + "/" + CommitName(IdOf(record.save)),
-      .temporary = ClaimsFolder(record.run) + "/" + CommitTemporaryName(record.save),
-      .bytes = FormatCommit(record)};
+  const Publication publication{.folder = commits,
+                                .target = commits + "/" + CommitName(IdOf(record.save)),
+                                .temporary = ClaimsFolder(record.run) + "/" +
+                                             CommitTemporaryName(record.save, record.time_ms),
+                                .bytes = FormatCommit(record)};
   auto published = Publish(store, publication, may_publish);
   if (!published.ok()) return std::move(published).status();
   if (*published) return record;
@@ -158,10 +168,8 @@ Result<CommitRecord> PublishProven(Store& store, const Manifest& manifest, std::
   if (there.ok()) return Status(Code::kExists, "run " + run + ": that step is committed already");
   if (there.status().code() != Code::kNotFound) return there.status();
   const std::string folder = FolderOf(run, record->save);
-  for (const std::string& rest : {ClaimsFolder(run) + "/" + CommitTemporaryName(record->save),
-                                  folder + "/" + TemporaryName(kManifestName)}) {
-    RETURN_IF_ERROR(UnlinkIfThere(store, rest));
-  }
+  RETURN_IF_ERROR(RemoveTemporaries(store, run, record->save));
+  RETURN_IF_ERROR(UnlinkIfThere(store, folder + "/" + TemporaryName(kManifestName)));
   RETURN_IF_ERROR(PublishManifest(store, folder, TextOf(manifest)));
   return PublishRecord(store, *record, [&] { return CheckNewest(store, run, IdOf(record->save)); });
 }

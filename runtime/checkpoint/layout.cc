@@ -73,8 +73,9 @@ std::string CommitName(CommitId commit) {
   return GenerationText(commit.generation) + "-" + StepText(commit.step) + std::string(kJson);
 }
 
-std::string CommitTemporaryName(const SaveId& save) {
-  return "." + SaveName(save) + std::string(kTemporary);
+std::string CommitTemporaryName(const SaveId& save, std::int64_t time_ms) {
+  return "." + SaveName(save) + "-" + std::to_string(std::max<std::int64_t>(time_ms, 0)) +
+         std::string(kTemporary);
 }
 
 std::string SaveName(const SaveId& save) {
@@ -134,8 +135,10 @@ std::optional<SaveId> ParseSaveName(const std::string& name) {
 std::optional<SaveId> ParseTemporaryName(const std::string& name) {
   const auto stem = Without(name, kTemporary);
   if (!stem.has_value() || !stem->starts_with('.')) return std::nullopt;
-  if (auto save = ParseSaveName(stem->substr(1)); save.has_value()) return save;
   const std::vector<std::string> parts = Split(stem->substr(1), '-');
+  if (parts.size() == 4 && ParseUnsigned(parts[3]).has_value()) {
+    return ParseSaveName(stem->substr(1, stem->rfind('-') - 1));
+  }
   if (parts.size() != 2) return std::nullopt;
   const auto generation = ParseDecimal('g', parts[0]);
   const auto nonce = ParseNonce(parts[1]);

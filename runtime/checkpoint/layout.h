@@ -51,7 +51,9 @@ std::string DataFolder(const std::string& run);
 std::string ClaimName(std::uint64_t generation);
 std::string ClaimTemporaryName(std::uint64_t generation, std::uint64_t nonce);
 std::string CommitName(CommitId commit);
-std::string CommitTemporaryName(const SaveId& save);
+// Another one for each try: a name that was given up must not come back, or a link of it that
+// lands late would publish what is half written.
+std::string CommitTemporaryName(const SaveId& save, std::int64_t time_ms);
 std::string SaveName(const SaveId& save);
 std::string ShardName(std::uint32_t node, std::uint32_t nodes);
 inline constexpr char kManifestName[] = "manifest.muster";

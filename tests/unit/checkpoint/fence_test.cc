@@ -313,7 +313,7 @@ TEST(Fence, ALinkInFlightMayLandAnywhereInANewerAttemptsClearingUp) {
     ASSERT_EQ(MustClaim(store, 2), 2U);
     ASSERT_TRUE(SaveStep(store, 2, 105, 1).ok());
     store.ActAt(call, [&] {
-      landed += store.Link(ClaimsFolder(kRun) + "/" + CommitTemporaryName(id),
+      landed += store.Link(ClaimsFolder(kRun) + "/" + CommitTemporaryName(id, 1000),
                            CommitsFolder(kRun) + "/" + CommitName(IdOf(id)))
                         .ok()
                     ? 1U
@@ -329,6 +329,34 @@ TEST(Fence, ALinkInFlightMayLandAnywhereInANewerAttemptsClearingUp) {
   EXPECT_LT(landed, calls);
 }
 
+// A name that was given up does not come back: the next try writes its record under another one.
+TEST(Fence, ALinkThatFailedPublishesNothingOfTheNextTryEither) {
+  const auto save = [](Store& store, bool again) {
+    return SaveStep(store, 1, 110, 1, 0xabc, again);
+  };
+  const std::size_t link = LinkCall([&](Store& store) { return save(store, false); });
+  const SaveId id{.generation = 1, .step = 110, .nonce = 0xabc};
+  std::size_t died = 0;
+  bool more = true;
+  for (std::size_t call = 0; more; ++call) {
+    SCOPED_TRACE("call " + std::to_string(call));
+    FaultyStore store;
+    Prepare(store);
+    store.FailAt(link, Fault::kIo);
+    EXPECT_FALSE(save(store, false).ok());
+    store.DieAt(call, Death::kHalf);
+    const bool saved = save(store, true).ok();
+    more = store.died();
+    EXPECT_TRUE(saved || more);
+    died += more ? 1U : 0U;
+    store.Restart(Loss::kNothing, 1);
+    static_cast<void>(store.Link(ClaimsFolder(kRun) + "/" + CommitTemporaryName(id, 1000),
+                                 CommitsFolder(kRun) + "/" + CommitName(IdOf(id))));
+    ExpectEveryCommitWhole(store);
+  }
+  EXPECT_GT(died, 20U);
+}
+
 TEST(Fence, ALinkThatFailedCannotTakeEffectLater) {
   const auto save = [](Store& store) { return SaveStep(store, 1, 110, 1); };
   FaultyStore store;
@@ -337,7 +365,7 @@ TEST(Fence, ALinkThatFailedCannotTakeEffectLater) {
   EXPECT_FALSE(save(store).ok());
   store.Heal();
   const SaveId id{.generation = 1, .step = 110, .nonce = 0xabc};
-  const Status late = store.Link(ClaimsFolder(kRun) + "/" + CommitTemporaryName(id),
+  const Status late = store.Link(ClaimsFolder(kRun) + "/" + CommitTemporaryName(id, 1000),
                                  CommitsFolder(kRun) + "/" + CommitName(IdOf(id)));
   EXPECT_EQ(late.code(), Code::kNotFound);
   EXPECT_EQ(*LoadStep(store), 100U);

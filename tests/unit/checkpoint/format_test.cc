@@ -238,7 +238,7 @@ TEST(Layout, NamesSortAsGenerationThenStepAndReadBack) {
   }
   const SaveId save{.generation = 3, .step = 12, .nonce = 0x00ff00ff00ff00ffU};
   EXPECT_EQ(ParseSaveName(SaveName(save)), save);
-  EXPECT_EQ(ParseTemporaryName(CommitTemporaryName(save)), save);
+  EXPECT_EQ(ParseTemporaryName(CommitTemporaryName(save, 0)), save);
   EXPECT_EQ(ParseTemporaryName(ClaimTemporaryName(3, 9)), (SaveId{.generation = 3, .nonce = 9}));
   EXPECT_EQ(ParseClaimName(ClaimName(12345678901)), 12345678901U);
 }
