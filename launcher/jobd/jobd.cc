@@ -165,14 +165,16 @@ class Turn {
   void Hear(std::uint32_t from, const peer::Finished& message) {
     if (!IsHead() || message.attempt != status_.attempt || !s_.followers.contains(from)) return;
     s_.followers[from].finished = true;
+    status_.asked_to_stop = status_.asked_to_stop || message.asked_to_stop;
     CallItOver();
   }
 
   void Hear(std::uint32_t, const peer::Over& message) {
     if (!FromHead(message)) return;
     if (message.cause.kind == CauseKind::kNone) {
-      if (status_.phase == MemberPhase::kFinished) Left();
-      return;
+      if (status_.phase != MemberPhase::kFinished) return;
+      status_.asked_to_stop = status_.asked_to_stop || message.asked_to_stop;
+      return Left();
     }
     s_.head_connected = false;  // It knows; nothing is to be said back.
     Leave(message.cause);
@@ -204,7 +206,7 @@ class Turn {
     if (!Vouches()) return Left();
     if (s_.suspect) return Doubt();
     status_.phase = MemberPhase::kFinished;
-    if (!IsHead()) return Send(0, peer::Finished{status_.attempt});
+    if (!IsHead()) return Send(0, peer::Finished{status_.attempt, status_.asked_to_stop});
     CallItOver();
   }
 
@@ -308,7 +310,7 @@ class Turn {
       if (!follower.finished) return;
     }
     for (const auto& [index, follower] : s_.followers) {
-      Send(index, peer::Over{status_.attempt, {}});
+      Send(index, peer::Over{status_.attempt, {}, status_.asked_to_stop});
     }
     Left();
   }

@@ -92,9 +92,10 @@ struct Failed {
 // Follower to head: every local rank left well (or as it was asked to).
 struct Finished {
   AttemptNumber attempt = 0;
+  bool asked_to_stop = false;
   template <typename A>
   void Fields(A& a) {
-    a(attempt);
+    a(attempt, asked_to_stop);
   }
 };
 
@@ -102,9 +103,10 @@ struct Finished {
 struct Over {
   AttemptNumber attempt = 0;
   Cause cause;
+  bool asked_to_stop = false;  // Some ranks were.
   template <typename A>
   void Fields(A& a) {
-    a(attempt, cause);
+    a(attempt, cause, asked_to_stop);
   }
 };
 

@@ -94,7 +94,7 @@ struct JobdStatus {
   MemberPhase phase = MemberPhase::kNone;
   std::uint16_t port = 0;
   std::uint32_t ranks_alive = 0;
-  bool asked_to_stop = false;  // The ranks were asked: an exit with 0 is then stopped, not done.
+  bool asked_to_stop = false;  // Ranks were asked: an exit with 0 is then stopped, not done.
   Cause cause;                 // The first failure this jobd knows of.
   Seating seating;             // Of the attempt; empty until its ranks are prepared.
   bool operator==(const JobdStatus&) const = default;

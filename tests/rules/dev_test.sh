@@ -34,6 +34,9 @@ Expect 'no CUDA is no success, and no failure' 77 'SKIPPED, nothing was checked 
 Expect 'lint knows its arguments' 2 "unknown argument '--al'" ./dev lint --al
 Expect 'clean knows its arguments' 2 "unknown argument '--chek'" ./dev clean --chek
 Expect 'fresh knows its arguments' 2 "unknown argument '--kep'" ./dev fresh --kep
+for patch in tests/sim/mutations/*.patch; do
+  Expect "mutation $patch applies" 0 '' patch -p1 --batch --dry-run -i "$patch"
+done
 Expect 'README begins with the two commands' 0 $'./dev demo\n./dev test' \
   bash -c 'source .ci/fresh.sh; ReadmeCommands'
 

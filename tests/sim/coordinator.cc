@@ -143,6 +143,7 @@ void Coordinator::Observe(const Event& event, const State& before, const Decisio
       static constexpr const char* kNames[] = {"", "succeeded", "failed", "cancelled", "preempted"};
       const char* name = kNames[static_cast<std::size_t>(ended->outcome)];
       w_.Count((std::string("job ") + name).c_str());
+      if (ended->outcome == Outcome::kSucceeded) w_.CheckNotAsked(before.jobs.at(ended->job));
       w_.Trace("coordinator: job %llu ended: %s, exit %d (%s)",
                static_cast<unsigned long long>(ended->job), name, ended->exit_code,
                ended->cause.text.c_str());

@@ -295,6 +295,7 @@ void Nodes::FailRank(Instance instance) {
 
 void Nodes::Do(Daemon& daemon, const AskRanks& effect) {
   for (const auto& [rank, truth] : daemon.ranks) {
+    if (truth.alive) w_.TruthOf(daemon.job, daemon.ranks_of)->asked = true;
     if (!truth.alive || w_.random.Chance(30)) continue;  // Some do not listen.
     const Micros delay = w_.random.Between(0, effect.grace_ms + 500) * kMilli;
     w_.timeline.After(delay, [this, instance = daemon.instance, attempt = daemon.ranks_of,

@@ -212,6 +212,12 @@ void World::CheckFenced(JobId job, AttemptNumber attempt) {
   timeline.At(until, [this, job, attempt] { CheckFenced(job, attempt); });
 }
 
+// Ranks that left because they were asked to have not done what the job is for.
+void World::CheckNotAsked(const Job& job) {
+  const AttemptTruth* truth = job.attempt ? TruthOf(job.id, job.attempt->number) : nullptr;
+  if (truth != nullptr && truth->asked) Break("a job succeeded whose ranks were asked to stop");
+}
+
 void World::CheckSlots(const State& state) {
   std::set<std::pair<NodeName, std::uint32_t>> taken;
   for (const auto& [id, job] : state.jobs) {

@@ -116,6 +116,7 @@ struct AttemptTruth {
   std::int64_t alive = 0;
   std::int64_t well = 0;  // Ranks that left with 0.
   std::int64_t all = 0;
+  bool asked = false;  // Some were asked to stop while they ran.
 };
 
 struct SimJob {
@@ -286,6 +287,7 @@ class World {
   void CheckOneAttempt(JobId job);
   void CheckFork(const Daemon& daemon);
   void CheckSlots(const State& state);
+  void CheckNotAsked(const Job& job);
 
   std::uint64_t seed;
   Random random;

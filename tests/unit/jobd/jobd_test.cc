@@ -205,6 +205,45 @@ TEST(Jobd, TheHeadTellsWhichFollowerVouchedLongestAgo) {
   }
 }
 
+// Its word that it left stands for all: it says so too when only another host's ranks were asked.
+TEST(Jobd, TheHeadPassesOnThatRanksWereAskedToStop) {
+  Jobd head;
+  head.Start(0, 3, 0);
+  head.Do(LocalPrepared{});
+  for (const std::uint32_t host : {1U, 2U}) head.Do(FollowerConnected{host, 0});
+  for (const std::uint32_t host : {1U, 2U})
+    head.Do(PeerSaid{host, peer::Ready{0, 1, head.stamp()}});
+  for (const std::uint32_t rank : {0U, 1U}) head.Do(RankExited{rank, {}});
+  head.Do(OrderCame{StopAttempt{.job = 1, .attempt = 0, .grace_ms = 1000}});
+  head.Do(PeerSaid{1, peer::Finished{.attempt = 0, .asked_to_stop = true}});
+  EXPECT_EQ(head.state.status.phase, MemberPhase::kFinished);
+  const auto effects = head.Do(PeerSaid{2, peer::Finished{.attempt = 0}});
+  ASSERT_NE(Said<peer::Over>(effects), nullptr);
+  EXPECT_TRUE(Said<peer::Over>(effects)->asked_to_stop);
+  EXPECT_EQ(head.state.status.phase, MemberPhase::kLeft);
+  EXPECT_TRUE(head.state.status.asked_to_stop);
+}
+
+TEST(Jobd, AFollowerThatWasAskedToStopSaysSoAndHearsItOfOthers) {
+  Jobd asked;
+  StartFollower(asked, 2);
+  asked.Do(OrderCame{StopAttempt{.job = 1, .attempt = 0, .grace_ms = 1000}});
+  asked.Do(RankExited{0, {}});
+  const auto effects = asked.Do(RankExited{1, {}});
+  ASSERT_NE(Said<peer::Finished>(effects), nullptr);
+  EXPECT_TRUE(Said<peer::Finished>(effects)->asked_to_stop);
+
+  Jobd done;
+  StartFollower(done, 2);
+  done.Do(RankExited{0, {}});
+  const auto word = done.Do(RankExited{1, {}});
+  ASSERT_NE(Said<peer::Finished>(word), nullptr);
+  EXPECT_FALSE(Said<peer::Finished>(word)->asked_to_stop);
+  done.Do(PeerSaid{0, peer::Over{.attempt = 0, .asked_to_stop = true}});
+  EXPECT_EQ(done.state.status.phase, MemberPhase::kLeft);
+  EXPECT_TRUE(done.state.status.asked_to_stop);
+}
+
 TEST(Jobd, TheFirstFailureIsTheCauseAndEndsTheAttemptEverywhere) {
   Jobd head;
   head.Start(0, 2, 0);
