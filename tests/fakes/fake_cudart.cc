@@ -7,6 +7,7 @@
 #include <cstring>
 #include <deque>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "runtime/base/check.h"
@@ -84,6 +85,7 @@ struct World {
   int devices = 8;
   Arena arena;
   std::vector<Stream*> streams;
+  std::set<std::shared_ptr<Event>*> events;  // Those that a group abandons stay.
   struct Pinned {
     std::size_t bytes = 0;
     int device = 0;
@@ -283,12 +285,17 @@ FAKE_API CudaError cudaStreamWaitEvent(CudaStream stream, CudaEvent event, unsig
   return kCudaSuccess;
 }
 FAKE_API CudaError cudaEventCreateWithFlags(CudaEvent* event, unsigned) {
-  *event = new std::shared_ptr<Event>(std::make_shared<Event>());
+  MutexLock lock(TheWorld().mutex);
+  auto* made = new std::shared_ptr<Event>(std::make_shared<Event>());
+  TheWorld().events.insert(made);
+  *event = made;
   return kCudaSuccess;
 }
 FAKE_API CudaError cudaEventDestroy(CudaEvent event) {
   MutexLock lock(TheWorld().mutex);
-  delete static_cast<std::shared_ptr<Event>*>(event);
+  auto* gone = static_cast<std::shared_ptr<Event>*>(event);
+  TheWorld().events.erase(gone);
+  delete gone;
   return kCudaSuccess;
 }
 FAKE_API CudaError cudaEventRecord(CudaEvent event, CudaStream stream) {
