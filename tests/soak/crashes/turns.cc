@@ -55,10 +55,12 @@ void Turns::Start(std::function<void()> act) {
 }
 
 void Turns::Work() {
-  std::exchange(running_->work, nullptr)();  // And what it held is gone, too.
-  running_->ended = true;
+  Act& ended = *running_;
+  std::exchange(ended.work, nullptr)();  // And what it held is gone, too.
+  ended.ended = true;
   running_ = Draw();
-  setcontext(running_ == nullptr ? &caller_->context : &running_->context);
+  // Never comes back.  Not setcontext, which the address sanitizer does not know.
+  swapcontext(&ended.context, running_ == nullptr ? &caller_->context : &running_->context);
 }
 
 void Turns::Run() {
