@@ -68,7 +68,8 @@ Status SavedTwice(const Region& region) {
   return Status(Code::kInvalid,
                 RegionText(region) +
                     " is saved by two ranks; where several have the same part (replicas, as under "
-                    "HSDP), one of them saves it and the others leave it out");
+                    "HSDP), each saves other rows of it: in Python, muster.Shard(array, offset, "
+                    "global_shape, replica, replicas) is that");
 }
 
 }  // namespace

@@ -29,7 +29,8 @@ typedef struct muster_tensor {
   uint32_t ndim;      // 0: a scalar.
   const uint64_t* shape;
   // Both null: every rank has the same values, and each writes an even part of them.  Else this is
-  // this rank's own box, at `offset` in the whole tensor; the boxes of all ranks tile it.
+  // this rank's own box, at `offset` in the whole tensor; the boxes of all ranks tile it.  Of a box
+  // that several ranks have, each saves rows of its own.
   const uint64_t *offset, *global_shape;
   void* data;
 } muster_tensor;

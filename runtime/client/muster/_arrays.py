@@ -22,32 +22,81 @@ class Shard:
     of `global_shape`.  The boxes of all ranks together are all of it, each element once.
 
         muster.Shard(rows, offset=(first, 0), global_shape=(1000, 64))
+
+    Where several ranks have the same box, as under HSDP, each says which of how many it is, and writes its part of
+    the rows: `replica` from 0 to `replicas` - 1.
     """
 
-    def __init__(self, array: Any, offset: Sequence[int], global_shape: Sequence[int]) -> None:
+    def __init__(self, array: Any, offset: Sequence[int], global_shape: Sequence[int], replica: int = 0,
+                 replicas: int = 1) -> None:
         if kind_of(array) is None:
             raise TypeError(f"a Shard is of a tensor or an array, not of a {type(array).__name__}")
+        if is_distributed(array):
+            raise TypeError("a DTensor knows which part of it is here; it needs no Shard")
         self.array = array
         self.offset = tuple(int(extent) for extent in offset)
         self.global_shape = tuple(int(extent) for extent in global_shape)
+        self.replica, self.replicas = int(replica), int(replicas)
         shape = shape_of(array)
         if not len(shape) == len(self.offset) == len(self.global_shape) or any(
                 not 0 <= at <= at + extent <= whole
                 for at, extent, whole in zip(self.offset, shape, self.global_shape)):
             raise ValueError(f"a box of shape {shape} at {self.offset} does not lie inside of a tensor of "
                              f"shape {self.global_shape}")
+        if not 0 <= self.replica < self.replicas:
+            raise ValueError(f"replica {replica} of {replicas}: they are counted from 0")
 
     def __repr__(self) -> str:
-        return f"Shard({dtype_of(self.array)} {shape_of(self.array)} at {self.offset} of {self.global_shape})"
+        copy = f", replica {self.replica} of {self.replicas}" if self.replicas > 1 else ""
+        return f"Shard({dtype_of(self.array)} {shape_of(self.array)} at {self.offset} of {self.global_shape}{copy})"
+
+    def part(self) -> Optional[Shard]:
+        """What this replica writes: rows of the box, or nothing."""
+        rows = int(self.array.shape[0]) if self.offset else 1
+        first, end = rows * self.replica // self.replicas, rows * (self.replica + 1) // self.replicas
+        if end - first == rows and (rows > 0 or self.replica == 0):
+            return self
+        if first == end:
+            return None
+        offset = (self.offset[0] + first, *self.offset[1:])
+        return Shard(self.array[first:end], offset, self.global_shape)
 
 
-def refuse_distributed(value: Any, path: str) -> None:
-    """TypeError for torch's DTensor, whose shape is that of the whole while its bytes are a part."""
-    if hasattr(value, "to_local") and hasattr(value, "placements"):
-        raise TypeError(f"{path}: a DTensor t is saved as muster.Shard(t.to_local(), offset, t.shape), and filled "
-                        "alike, where offset is this rank's, such as compute_local_shape_and_global_offset(t.shape, "
-                        "t.device_mesh, t.placements)[1] of torch.distributed.tensor._utils. Where several ranks have "
-                        "the same part (replicas, as under HSDP), one of them saves it")
+def shard_of(value: Any, path: str) -> Any:
+    """A DTensor of torch (a part of a tensor, or a copy of it, on each rank of a mesh) as a Shard over its memory; what
+    is none comes back as it is."""
+    if not is_distributed(value):
+        return value
+    if any(placement.is_partial() for placement in value.placements):
+        raise TypeError(f"{path}: a DTensor with the placements {value.placements} is a sum that has not been made; "
+                        "redistribute() it first")
+    if value.device_mesh.get_coordinate() is None:
+        raise TypeError(f"{path}: a DTensor on {value.device_mesh}, of which this rank is no part; leave it out here")
+    local = value.to_local()
+    offset = _box_of(value)
+    replica, replicas = 0, 1
+    for placement, at, size in zip(value.placements, value.device_mesh.get_coordinate(), value.device_mesh.shape):
+        if placement.is_replicate():
+            replica, replicas = replica * size + at, replicas * size
+    try:
+        return Shard(local, offset, value.shape, replica, replicas)
+    except ValueError as error:
+        raise TypeError(f"{path}: a DTensor with the placements {value.placements}: {error}") from None
+
+
+def is_distributed(value: Any) -> bool:
+    return hasattr(value, "to_local") and hasattr(value, "placements")
+
+
+def _box_of(tensor: Any) -> Sequence[int]:
+    """Where this rank's part of a DTensor begins."""
+    try:
+        from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+    except ImportError:
+        from torch.distributed._tensor._utils import compute_local_shape_and_global_offset
+    shape, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
+    # An empty part may be said to begin beyond the end.
+    return [min(at, whole - extent) for at, whole, extent in zip(offset, tensor.shape, shape)]
 
 
 def kind_of(value: Any) -> Optional[str]:

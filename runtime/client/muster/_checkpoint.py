@@ -74,8 +74,10 @@ def save(step: int, state: Dict[str, Any], metadata: Optional[Dict[str, Any]] = 
 
     state: a dict of names; values are tensors of torch (on any device), numpy's arrays, Shards, dicts and lists of
     these, and numbers, strings, None.  A tensor is taken to be the same on all ranks, as under DDP, and each rank
-    writes an even part of it; a Shard is this rank's own.  Numbers and strings are rank 0's.  What differs by rank,
-    such as a random generator's state, is a row of a Shard, found.state["rng"][rank] afterwards:
+    writes an even part of it; a Shard is this rank's own.  A DTensor, as of FSDP2 or tensor parallelism, says itself
+    which part of it is here; what several ranks have a copy of (HSDP) they write together.  Numbers and strings are
+    rank 0's.  What differs by rank, such as a random generator's state, is a row of a Shard, found.state["rng"][rank]
+    afterwards:
 
         rng = torch.get_rng_state()
         {..., "rng": muster.Shard(rng[None], (rank, 0), (world_size, len(rng)))}
@@ -92,13 +94,14 @@ def save(step: int, state: Dict[str, Any], metadata: Optional[Dict[str, Any]] = 
     """
     leaves, tree = _state.flatten(state)
     told = _metadata(metadata, tree)
-    tensors = _Tensors(leaves)
+    parts = {name: leaf.part() if isinstance(leaf, Shard) else leaf for name, leaf in leaves.items()}
+    tensors = _Tensors({name: part for name, part in parts.items() if part is not None})
     number, wait_ms = _step(step), _ms(timeout)
     pieces, count = ctypes.POINTER(_native.Piece)(), ctypes.c_size_t()
     with _turn, _phase("checkpoint"):
         _warn_of_failure()
         try:
-            status = _lib.muster_save_begin(number, tensors.all, len(leaves), told, wait_ms, ctypes.byref(pieces),
+            status = _lib.muster_save_begin(number, tensors.all, len(tensors.all), told, wait_ms, ctypes.byref(pieces),
                                             ctypes.byref(count))
             if status == _native.BUSY:
                 _told.add(_error())
@@ -188,8 +191,8 @@ def load(pattern: str = "*", timeout: Optional[float] = 600.0) -> Optional[Loade
 
 
 def load_into(state: Dict[str, Any], timeout: Optional[float] = 600.0) -> Optional[Tuple[int, Dict[str, Any]]]:
-    """Fills the tensors, arrays and Shards of `state` from the newest checkpoint; (step, metadata), or None when there
-    is none.
+    """Fills the tensors, DTensors, arrays and Shards of `state` from the newest checkpoint; (step, metadata), or None
+    when there is none.
 
     From any number of ranks to any other, each with the boxes that it wants.  When a name is missing in the checkpoint
     or has another dtype or shape there, Error says which and nothing is filled.  Numbers and strings in the dicts and

@@ -11,7 +11,7 @@ import math
 import re
 from typing import Any, Callable, Dict, List, Tuple
 
-from ._arrays import NUMPY, TORCH, Shard, kind_of, refuse_distributed
+from ._arrays import NUMPY, TORCH, Shard, kind_of, shard_of
 from ._native import Error
 
 _TREES = {TORCH: "torch", NUMPY: "numpy"}  # Of a plain dict of tensors that are all of one kind.
@@ -32,9 +32,8 @@ def flatten(state: Any) -> Tuple[Dict[str, Any], Any]:
 
 
 def _encode(node: Any, path: str, leaves: Dict[str, Any]) -> Any:
-    array = node.array if isinstance(node, Shard) else node
-    refuse_distributed(array, path)
-    kind = kind_of(array)
+    node = shard_of(node, path)
+    kind = kind_of(node.array if isinstance(node, Shard) else node)
     if kind is not None:
         if path in leaves:
             raise ValueError(f"two tensors would be named {path!r}; rename one of them")

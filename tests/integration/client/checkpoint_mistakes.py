@@ -3,6 +3,7 @@
 All ranks do the same, unless it is just that which is wrong.
 """
 
+import types
 import warnings
 
 import numpy
@@ -47,17 +48,19 @@ def mistakes_that_nobody_else_hears_of():
     for name in ("x" * 1001, "a\nb", "__metadata__"):
         fails(lambda name=name: muster.save(1, {name: numpy.zeros(1)}), f'tensor "{name[:200]}',
               "a name has 1 to 1000 bytes, no control characters, and is not __metadata__")
-    fails(lambda: muster.save(1, {"m": {"w": Distributed()}}), "m.w: a DTensor t is saved as "
-          "muster.Shard(t.to_local(), offset, t.shape)", kind=TypeError)
-    fails(lambda: muster.load_into({"m": [Distributed()]}), "m.0: a DTensor t", kind=TypeError)
+    fails(lambda: muster.save(1, {"m": {"w": Distributed()}}), "m.w: a DTensor with the placements ", "is a sum that "
+          "has not been made; redistribute() it first", kind=TypeError)
+    fails(lambda: muster.load_into({"m": [Distributed()]}), "m.0: a DTensor", kind=TypeError)
+    fails(lambda: muster.Shard(Distributed(), (0,), (2,)), "it needs no Shard", kind=TypeError)
+    fails(lambda: muster.Shard(numpy.zeros(2), (0,), (2,), 2, 2), "replica 2 of 2", kind=ValueError)
     fails(lambda: muster.load_into({"lr": numpy.float32(1)}), "lr: a scalar of numpy (float32) cannot be filled; give "
           "numpy.array(x), or a number", kind=ValueError)
 
 
 class Distributed(numpy.ndarray):
-    """Looks like torch's DTensor."""
+    """Looks like torch's DTensor, of which no addition was made yet."""
 
-    placements = ()
+    placements = [types.SimpleNamespace(is_partial=lambda: True)]
 
     def __new__(cls):
         return numpy.zeros(2).view(cls)

@@ -130,6 +130,26 @@ class Checkpoints(unittest.TestCase):
         self.assertIn("restored step 30 from a commit", told)
         self.assertLess(float(re.search(r"step 32/32 loss ([0-9.]+)", told)[1]), 5, told)
 
+    def test_dtensors_of_pytorch_come_back_on_another_mesh(self):
+        python = os.environ.get("MUSTER_TORCH_PYTHON", PYTHON)
+        if subprocess.run([python, "-c", "from torch.distributed.fsdp import fully_shard"], check=False,
+                          capture_output=True).returncode:
+            self.skipTest("skipped: there is no torch with DTensor and fully_shard (2.6 or newer; "
+                          "MUSTER_TORCH_PYTHON names a Python that has it)")
+        folder, store = self.places("dtensors")
+        path = os.path.join(self.folder, "dtensors", "job.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"name": "dtensors", "nodes": {"min": 1, "max": 2}, "ranks_per_node": 2,
+                       "restart": {"max": 1}, "checkpoint": {"store": store},
+                       "command": [python, os.path.join(HERE, "checkpoint_dtensor.py"), folder],
+                       "env": {"PYTHONPATH": self.environment["PYTHONPATH"],
+                               "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}}, file)
+        job = self.call("submit", path).strip()
+        self.call("wait", job)
+        logs = self.call("logs", job)
+        self.assertEqual(logs.count("DTensors right"), 4, logs)
+        self.assertIn("whole", self.call("ckpt", "verify", "--deep", store))
+
     # ---- mistakes ---------------------------------------------------------------------------------
 
     def test_every_mistake_is_told_and_costs_no_later_save(self):

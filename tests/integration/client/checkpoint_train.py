@@ -23,6 +23,13 @@ FIRST = ROWS * muster.rank() // muster.world_size()
 LAST = ROWS * (muster.rank() + 1) // muster.world_size()
 
 
+def twin(whole):
+    """A half of the rows, or all of them on two ranks; each twice there, as under HSDP."""
+    halves = muster.world_size() // 2
+    rows = slice(len(whole) * (muster.rank() // 2) // halves, len(whole) * (muster.rank() // 2 + 1) // halves)
+    return muster.Shard(whole[rows], (rows.start,) + (0,) * (whole.ndim - 1), whole.shape, muster.rank() % 2, 2)
+
+
 def computed(step):
     """The same on any number of ranks; of `own`, each has its rows."""
     weights = numpy.arange(ROWS * 7, dtype=numpy.float32).reshape(ROWS, 7) + 1000 * step
@@ -30,6 +37,8 @@ def computed(step):
     state = {
         "model": {"a.weight": weights.T, "b": numpy.array(step, numpy.float16)},
         "own": muster.Shard(own[FIRST:LAST], (FIRST, 0), (ROWS, 3)),
+        "twins": [twin(own[:7] * 3), twin(own[0]), twin(own[:2]), twin(own[:0]),
+                  muster.Shard(numpy.array(step), (), (), muster.rank(), muster.world_size())],
         "optimizer": {"state": {0: {"step": numpy.array(step)}, 1: {}},
                       "groups": [{"lr": 0.5 ** step, "betas": (0.9, 0.95), "params": [0, 1]}]},
         "scheduler": {"best": float("inf"), "name": "$linear", "last": None},
@@ -44,7 +53,7 @@ def computed(step):
 def same(a, b):
     """Of nested state; a Shard as a part of what is whole."""
     if isinstance(b, muster.Shard):
-        return same(a[FIRST:LAST], b.array)
+        return same(a[b.offset[0]:b.offset[0] + len(b.array)] if b.offset else a, b.array)
     if isinstance(a, dict):
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)):
@@ -94,6 +103,8 @@ def same_values(a, b):
         return same(a.array, b.array)
     if isinstance(a, dict):
         return list(a) == list(b) and all(same_values(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same_values, a, b))
     return same(a, b)
 
 

@@ -49,7 +49,7 @@ TEST(Tiling, RefusesAHoleAnOverlapAndWhatReachesOutside) {
   ExpectRefused({Box({0}, {4})}, "dimensions");
   ExpectRefused({Box({}, {}, {}), Box({}, {}, {})}, "is saved by two ranks");
   ExpectRefused({Box({0, 0}, {4, 6}), Box({0, 0}, {4, 6})},
-                "replicas, as under HSDP), one of them saves it");
+                "replicas, as under HSDP), each saves other rows of it");
   ExpectRefused({Box({0, 0}, {1, 1}, {1ULL << 40U, 1ULL << 40U})}, "too large");
   StagedTensor other = Box({2, 0}, {2, 6});
   other.dtype = "F16";
