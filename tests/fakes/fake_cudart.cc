@@ -186,10 +186,11 @@ void Push(CudaStream stream, std::unique_ptr<FakeWork> work) {
 
 // NOLINTBEGIN(readability-identifier-naming): the names are CUDA's, and those of a C interface.
 
-FAKE_API void fake_cuda_lock() {
+// The lock of whoever calls the two, so that no function here can be held to give it back.
+FAKE_API MUSTER_TSA(no_thread_safety_analysis) void fake_cuda_lock() {
   TheWorld().mutex.lock();
 }
-FAKE_API void fake_cuda_unlock() {
+FAKE_API MUSTER_TSA(no_thread_safety_analysis) void fake_cuda_unlock() {
   TheWorld().mutex.unlock();
 }
 FAKE_API void fake_cuda_push(CudaStream stream, FakeWork* owned) {
