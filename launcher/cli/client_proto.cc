@@ -95,6 +95,7 @@ v1::SubmitRequest ToProto(const JobRequest& request) {
   spec->mutable_checkpoint()->set_bytes_per_s(request.checkpoint.bytes_per_s);
   spec->mutable_checkpoint()->set_local(request.checkpoint.local);
   spec->mutable_checkpoint()->set_keep_also(request.checkpoint.keep_also);
+  spec->mutable_checkpoint()->set_resume(request.checkpoint.resume);
   for (const std::string& entry : request.checkpoint.metadata) {
     spec->mutable_checkpoint()->add_metadata(entry);
   }

@@ -50,7 +50,11 @@ void ReadCheckpoint(Section& top, JobFile& job, Mistakes& mistakes) {
   std::uint32_t mb_per_s = 0;
   checkpoint.Count("limit_mb_per_s", mb_per_s, {.least = 1});
   job.checkpoint.bytes_per_s = std::uint64_t{mb_per_s} * 1'000'000;
-  for (const char* key : {"every", "resume"}) checkpoint.NotYet(key);
+  checkpoint.NotYet("every");
+  checkpoint.Text("resume", job.checkpoint.resume);
+  const std::string& resume = job.checkpoint.resume;
+  const std::string wrong_run = resume.empty() ? "" : CheckRunId(resume);
+  if (!wrong_run.empty()) checkpoint.Wrong("resume", wrong_run);
   const std::string& store = job.checkpoint.store;
   const std::string wrong = store.empty() ? "" : CheckStore(store);
   if (!wrong.empty()) checkpoint.Wrong("store", wrong);
@@ -65,6 +69,9 @@ void ReadCheckpoint(Section& top, JobFile& job, Mistakes& mistakes) {
   }
   if (!local.empty() && store.empty()) {
     checkpoint.Wrong("local", "is where checkpoints wait for `store`, which is missing");
+  }
+  if (!resume.empty() && store.empty()) {
+    checkpoint.Wrong("resume", "names a run of `store`, which is missing");
   }
   checkpoint.Done();
 }

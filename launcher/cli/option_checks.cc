@@ -3,6 +3,7 @@
 #include "launcher/cli/duration.h"
 #include "runtime/base/port_range.h"
 #include "runtime/base/signals.h"
+#include "runtime/base/text.h"
 #include "runtime/checkpoint/keep_rules.h"
 #include "runtime/checkpoint/nfs_url.h"
 
@@ -20,6 +21,13 @@ std::string CheckStore(const std::string& store) {
 std::string CheckLocalStore(const std::string& folder) {
   if (!folder.empty() && folder[0] == '/') return "";
   return "must be a folder's absolute path on every node, found '" + folder + "'";
+}
+
+std::string CheckRunId(const std::string& run) {
+  if (IsRunId(run)) return "";
+  return "must be a run id, 32 hexadecimal digits as `muster show` and `muster ckpt ls` have them, "
+         "found '" +
+         run + "'";
 }
 
 std::string SetKeep(const std::string& rules, CheckpointPolicy& policy) {

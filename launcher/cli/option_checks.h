@@ -14,6 +14,9 @@ std::string CheckStore(const std::string& store);
 // A folder's absolute path on every node.
 std::string CheckLocalStore(const std::string& folder);
 
+// A run id: 32 hexadecimal digits.
+std::string CheckRunId(const std::string& run);
+
 // Rules as runtime/checkpoint/keep_rules.h has them; or sets a policy to them.
 std::string CheckKeep(const std::string& rules);
 std::string SetKeep(const std::string& rules, CheckpointPolicy& policy);

@@ -143,6 +143,11 @@ void AddRunOptions(CLI::App& app, RunCommand& run) {
       ->type_name("RULES")
       ->check(CheckKeep)
       ->needs("--checkpoint-store");
+  app.add_option("--checkpoint-resume", run.job.checkpoint.resume,
+                 "Go on with this run of the store, as `muster show` and `muster ckpt ls` name it")
+      ->type_name("RUN")
+      ->check(CheckRunId)
+      ->needs("--checkpoint-store");
   app.add_option("--checkpoint-metadata", run.job.checkpoint.metadata,
                  "NAME=VALUE that `muster ckpt show` tells of each checkpoint; may be repeated")
       ->type_name("NAME=VALUE")

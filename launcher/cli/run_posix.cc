@@ -344,7 +344,9 @@ class Run {
     exit_ = by_us ? exit_after_stop_ : view_.exit_code;
     const TimePoint began = started_ == TimePoint() ? ended_ : started_;
     const auto ran = std::chrono::duration_cast<std::chrono::milliseconds>(ended_ - began);
-    verdict_ = command_.common.json ? EndJson(view_, *exit_) : EndReport(view_, ran.count());
+    verdict_ = command_.common.json
+                   ? EndJson(view_, *exit_)
+                   : ResumeAdvice(view_, request_.checkpoint) + EndReport(view_, ran.count());
   }
 
   RunCommand command_;

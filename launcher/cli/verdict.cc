@@ -158,6 +158,13 @@ std::string EndReport(const JobView& job, std::optional<std::int64_t> ran_ms) {
   return text + "\n";
 }
 
+std::string ResumeAdvice(const JobView& job, const CheckpointPolicy& checkpoint) {
+  if (job.end == JobView::End::kSucceeded || checkpoint.store.empty()) return "";
+  if (!checkpoint.resume.empty()) return "";
+  return "muster: --checkpoint-resume " + job.run_id + " goes on from what is committed in " +
+         checkpoint.store + "\n";
+}
+
 std::string RestartReport(const JobView& job) {
   const std::string cause = CauseSentence(job.cause);
   return "muster: " + (cause.empty() ? "an attempt failed" : cause) + "; job " +

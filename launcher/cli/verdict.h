@@ -16,6 +16,10 @@ std::string CauseSentence(const Cause& cause);
 // that succeeded.  `ran_ms`: since its ranks started, where that is known.
 std::string EndReport(const JobView& job, std::optional<std::int64_t> ran_ms = {});
 
+// How a later job goes on with the run of one that did not end well; empty for a job that
+// succeeded, or has no store, or was told itself what to go on with.
+std::string ResumeAdvice(const JobView& job, const CheckpointPolicy& checkpoint);
+
 // What `run` says when an attempt failed and the job goes on: who failed first, where, how, when.
 std::string RestartReport(const JobView& job);
 

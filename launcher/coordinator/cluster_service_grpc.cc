@@ -76,12 +76,14 @@ ClusterService::Unary* ClusterService::Submit(Context* context, const v1::Submit
       return;
     }
     const std::string random = RandomBytes(16);
-    JobSubmitted submitted{// Users cannot guess or take each other's keys.
-                           .submit_key = std::to_string(identity.uid) + "/" + request->submit_key(),
-                           .run_id = ToHex(std::as_bytes(std::span(random))),
-                           .job_key = RandomBytes(32),
-                           .spec = FromProto(request->spec()),
-                           .owner = owner};
+    const std::string& resume = request->spec().checkpoint().resume();
+    JobSubmitted submitted{
+        // Users cannot guess or take each other's keys.
+        .submit_key = std::to_string(identity.uid) + "/" + request->submit_key(),
+        .run_id = resume.empty() ? ToHex(std::as_bytes(std::span(random))) : resume,
+        .job_key = RandomBytes(32),
+        .spec = FromProto(request->spec()),
+        .owner = owner};
     front.Take(submitted, at, [call, reply](const Status& status, JobId job) {
       reply->set_job(job);
       call->Finish(ToGrpc(status));

@@ -44,9 +44,9 @@ static void Map(A& a, In<A, Program>& v, pb::Program& m) {
 
 template <typename A>
 static void Map(A& a, In<A, CheckpointPolicy>& v, pb::CheckpointPolicy& m) {
-  auto& [store, keep, required, deadline_ms, bytes_per_s, local, keep_also, metadata] = v;
+  auto& [store, keep, required, deadline_ms, bytes_per_s, local, keep_also, metadata, resume] = v;
   PART(store), VALUE(keep), VALUE(required), VALUE(deadline_ms), VALUE(bytes_per_s), PART(local);
-  PART(keep_also), PART(metadata);
+  PART(keep_also), PART(metadata), PART(resume);
 }
 
 template <typename A>

@@ -165,7 +165,8 @@ JobSpec FromProto(const v1::JobSpec& message) {
                          .local = message.checkpoint().local(),
                          .keep_also = message.checkpoint().keep_also(),
                          .metadata = {message.checkpoint().metadata().begin(),
-                                      message.checkpoint().metadata().end()}},
+                                      message.checkpoint().metadata().end()},
+                         .resume = message.checkpoint().resume()},
           .grace_ms = message.grace_ms(),
           .time_limit_s = message.time_limit_s(),
           .attached = message.attached(),
@@ -210,6 +211,11 @@ Status CheckSubmission(const v1::SubmitRequest& request) {
     return Missing("spec.nodes of " + std::to_string(spec.nodes()) + "; allowed is 1 to 65536");
   }
   if (spec.program().umask() > 0777) return Missing("a umask above 0777");
+  const std::string& resume = spec.checkpoint().resume();
+  if (!resume.empty() && (!IsRunId(resume) || spec.checkpoint().store().empty())) {
+    return Missing("a run to resume without a store, or one that is not 32 hexadecimal digits: '" +
+                   resume.substr(0, kKeyMost) + "'");
+  }
   return CheckLaunch(spec.launch());
 }
 

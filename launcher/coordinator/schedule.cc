@@ -49,6 +49,22 @@ std::vector<NodeView> ViewFor(const State& state, const Job& job) {
   return views;
 }
 
+std::string WaitsForRun(const State& state, const Job& job) {
+  if (job.spec.checkpoint.resume.empty()) return "";
+  for (const auto& [id, other] : state.jobs) {
+    if (id == job.id || other.run_id != job.run_id) continue;
+    const std::string name = "job " + std::to_string(id);
+    if (other.phase == JobPhase::kRunning || (other.phase == JobPhase::kPending && id < job.id)) {
+      return "waits for the end of " + name + ", which has the same run, " + job.run_id;
+    }
+    for (const auto& [node_name, node] : state.nodes) {
+      if (node.lost || !node.leftovers.contains(id)) continue;
+      return "waits for what " + name + " of the same run still writes on " + node_name;
+    }
+  }
+  return "";
+}
+
 Wish WishOf(const JobSpec& spec) {
   return {.nodes = spec.nodes,
           .ranks_per_node = spec.ranks_per_node,

@@ -82,6 +82,7 @@ void Turn::TryToPlace(Job& job) {
   if (job.cancel) {
     return EndJobNow(job, {.outcome = Outcome::kCancelled, .exit_code = 143, .cause = *job.cancel});
   }
+  if (!WaitsForRun(state_, job).empty()) return;
   Placement placement = Place(ViewFor(state_, job), WishOf(job.spec));
   if (placement.hosts.empty()) return;
   std::vector<std::string> boot_ids;

@@ -16,6 +16,10 @@ Lines WhyPending(const State& state, const Job& job) {
     lines.push_back("waits for nodes: none has registered yet");
     return lines;
   }
+  if (std::string run = WaitsForRun(state, job); !run.empty()) {
+    lines.push_back(std::move(run));
+    return lines;
+  }
   const Placement placement = Place(ViewFor(state, job), WishOf(job.spec));
   if (!placement.hosts.empty()) {
     lines.push_back("is about to start");

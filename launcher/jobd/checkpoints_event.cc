@@ -76,25 +76,26 @@ void Checkpoints::End() {
 // ---- the generation -----------------------------------------------------------------------------
 
 void Checkpoints::Claim(int deaths) {
-  mover_.Ask(mover::Claim{.attempt = order_->attempt},
-             [this, life = life_, deaths](const mover::FromMover& answer, const UniqueFd&) {
-               MaybeSettled();
-               if (life != life_ || !active_) return;
-               const auto* claimed = std::get_if<mover::Claimed>(&answer);
-               // What a mover that was left behind claims late is another generation.
-               const bool again = MayRetry(answer, deaths) || (IsLate(answer) && deaths == 0);
-               if (again) return Claim(deaths + 1);
-               Generation generation;
-               if (claimed != nullptr) {
-                 generation.generation = claimed->generation;
-                 generation.nonce = claimed->nonce;
-               } else {
-                 generation.error = TextOf(answer);
-                 StoreFailed(generation.error);
-               }
-               TellAll(generation);
-               On(0, generation);
-             });
+  mover_.Ask(
+      mover::Claim{.attempt = order_->attempt, .must_exist = !order_->checkpoint.resume.empty()},
+      [this, life = life_, deaths](const mover::FromMover& answer, const UniqueFd&) {
+        MaybeSettled();
+        if (life != life_ || !active_) return;
+        const auto* claimed = std::get_if<mover::Claimed>(&answer);
+        // What a mover that was left behind claims late is another generation.
+        const bool again = MayRetry(answer, deaths) || (IsLate(answer) && deaths == 0);
+        if (again) return Claim(deaths + 1);
+        Generation generation;
+        if (claimed != nullptr) {
+          generation.generation = claimed->generation;
+          generation.nonce = claimed->nonce;
+        } else {
+          generation.error = TextOf(answer);
+          StoreFailed(generation.error);
+        }
+        TellAll(generation);
+        On(0, generation);
+      });
 }
 
 void Checkpoints::Welcome(std::uint32_t host_index) {
@@ -170,7 +171,9 @@ void Checkpoints::On(std::uint32_t, const SaveEnded& message) {
 
 void Checkpoints::StoreFailed(const std::string& text) {
   const std::string told = "the store " + order_->checkpoint.store + " failed: " + text;
-  if (order_->checkpoint.required) {
+  // A job that goes on with a run does not begin from nothing.
+  const bool cannot_begin = !generation_ && !order_->checkpoint.resume.empty();
+  if (order_->checkpoint.required || cannot_begin) {
     return callbacks_.failed({.kind = CauseKind::kStore, .text = told});
   }
   services_.Note(told + "; the job goes on without this checkpoint");

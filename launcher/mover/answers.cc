@@ -22,6 +22,14 @@ FromMover FailedWith(const Status& status) {
 }
 
 FromMover Answer(const Opening& at, const Claim& claim, std::uint64_t nonce, std::int64_t now_ms) {
+  if (claim.must_exist) {
+    const auto highest = checkpoint::HighestClaim(at.store, at.run);
+    if (!highest.ok()) return FailedWith(highest.status());
+    if (*highest == 0) {
+      return FailedWith(Status(Code::kNotFound, "it has no run " + at.run + " to go on with; " +
+                                                    "`muster ckpt ls` lists those it has"));
+    }
+  }
   const auto generation = checkpoint::Claim(at.store, at.run, nonce, now_ms, claim.attempt);
   if (!generation.ok()) return FailedWith(generation.status());
   return Claimed{.generation = *generation, .nonce = nonce};

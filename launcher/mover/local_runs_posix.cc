@@ -8,17 +8,12 @@
 #include <algorithm>
 #include <memory>
 
+#include "runtime/base/text.h"
+
 namespace muster {
 namespace {
 
-constexpr std::size_t kRunDigits = 32;  // Of a run id, which muster gives; other names are others'.
-constexpr int kDepth = 3;               // RUN.NODE/data/SAVE/FILE.
-
-bool IsRunId(const std::string& text) {
-  return text.size() == kRunDigits && std::all_of(text.begin(), text.end(), [](char c) {
-           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-         });
-}
+constexpr int kDepth = 3;  // RUN.NODE/data/SAVE/FILE.
 
 std::vector<std::string> NamesIn(const std::string& folder) {
   const std::unique_ptr<DIR, int (*)(DIR*)> listing(opendir(folder.c_str()), closedir);

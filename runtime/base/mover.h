@@ -40,9 +40,10 @@ struct Open {
 // by Claimed.
 struct Claim {
   std::uint32_t attempt = 0;
+  bool must_exist = false;  // The run: else kNotFound.
   template <typename A>
   void Fields(A& a) {
-    a(attempt);
+    a(attempt, must_exist);
   }
 };
 

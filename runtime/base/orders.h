@@ -78,10 +78,11 @@ struct CheckpointPolicy {
   std::string local;      // A folder of each node that a save is written to first; empty: none.
   std::string keep_also;  // Which others are kept, as checkpoint/keep_rules.h writes it.
   std::vector<std::string> metadata;  // NAME=value, for people who look at a checkpoint.
+  std::string resume;                 // The run that this job goes on with; empty: a new one.
   bool operator==(const CheckpointPolicy&) const = default;
   template <typename A>
   void Fields(A& a) {
-    a(store, keep, required, deadline_ms, bytes_per_s, local, keep_also, metadata);
+    a(store, keep, required, deadline_ms, bytes_per_s, local, keep_also, metadata, resume);
   }
 };
 

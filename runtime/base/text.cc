@@ -73,6 +73,12 @@ std::optional<double> ParseDouble(std::string_view text) {
   return ParseWhole<double>(text);
 }
 
+bool IsRunId(std::string_view text) {
+  return text.size() == kRunDigits && std::all_of(text.begin(), text.end(), [](char c) {
+           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+         });
+}
+
 std::string ToHex(std::span<const std::byte> bytes) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string text;

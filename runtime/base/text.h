@@ -18,6 +18,10 @@ std::optional<std::uint64_t> ParseUnsigned(std::string_view text);
 std::optional<std::int64_t> ParseSigned(std::string_view text);
 std::optional<double> ParseDouble(std::string_view text);
 
+// Run ids are those that muster gives: other folders of a store are others'.
+inline constexpr std::size_t kRunDigits = 32;
+bool IsRunId(std::string_view text);
+
 // Lower-case hexadecimal, two digits a byte.
 std::string ToHex(std::span<const std::byte> bytes);
 std::optional<std::vector<std::byte>> FromHex(std::string_view text);

@@ -352,11 +352,14 @@ void Nodes::NoteLeaving(const Daemon& daemon) {
 void Nodes::Claim(Instance instance, std::uint64_t mover, std::uint64_t seen) {
   Daemon* daemon = Find(instance);
   if (daemon == nullptr || daemon->mover != mover) return;
-  Store& store = w_.JobOf(daemon->job)->store;
+  Store& store = w_.StoreOf(daemon->job);
   if (seen != 0 && store.claims.insert(seen).second) {
     daemon->newest = store.Newest();
     if (!store.DescendsFrom(daemon->newest, store.acknowledged)) {
       return w_.Break("a committed checkpoint is lost");
+    }
+    if (daemon->state.status.attempt == 0 && daemon->newest != Commit{}) {
+      w_.Count("job went on with a run");
     }
     return Save(instance, mover, seen);
   }
@@ -373,14 +376,14 @@ void Nodes::Save(Instance instance, std::uint64_t mover, std::uint64_t generatio
     Daemon* daemon = Find(instance);
     if (daemon == nullptr || daemon->mover != mover || daemon->state.status.ranks_alive == 0)
       return;
-    Store& store = w_.JobOf(daemon->job)->store;
+    Store& store = w_.StoreOf(daemon->job);
     if (store.Highest() > generation) {
       return w_.Break("a later attempt claims the store while ranks of an earlier one live");
     }
     w_.timeline.After(w_.random.Between(0, 3000), [this, instance, mover, generation] {
       Daemon* me = Find(instance);
       if (me == nullptr || me->mover != mover) return;
-      Store& its_store = w_.JobOf(me->job)->store;
+      Store& its_store = w_.StoreOf(me->job);
       const Commit commit{generation, me->newest.step + 1};
       its_store.commits[commit] = me->newest;
       me->newest = commit;

@@ -60,6 +60,8 @@ const std::map<std::string, std::uint64_t> kLeastElastic = {{"attempt on fewer n
 // And where the machines are paused.
 const std::map<std::string, std::uint64_t> kLeastPaused = {{"everything paused", 5000},
                                                            {"paused daemon forgave", 500}};
+// And where jobs go on with one run.
+const std::map<std::string, std::uint64_t> kLeastRuns = {{"job went on with a run", 5000}};
 
 bool Holds(std::uint64_t seed, bool trace, Counts& counts) {
   const std::string broken = World(seed, trace, counts).Run();
@@ -88,7 +90,8 @@ int PrintCounts(const Counts& counts, std::uint64_t first, std::uint64_t histori
   }
   return CountRare(counts, kLeast, histories) +
          (first > kLastRigidSeed ? CountRare(counts, kLeastElastic, histories) : 0) +
-         (first > kLastSteadySeed ? CountRare(counts, kLeastPaused, histories) : 0);
+         (first > kLastSteadySeed ? CountRare(counts, kLeastPaused, histories) : 0) +
+         (first > kLastOwnRunsSeed ? CountRare(counts, kLeastRuns, histories) : 0);
 }
 
 int Main(int argc, char** argv) {

@@ -9,6 +9,11 @@ namespace {
 constexpr Micros kFaultsFor = 15 * kSecond;
 constexpr Micros kSettledAfter = 60 * kSecond;
 
+std::string RunOf(const SimJob& job) {
+  const std::string& resume = job.spec.checkpoint.resume;
+  return resume.empty() ? "run-" + job.key : resume;
+}
+
 }  // namespace
 
 World::World(std::uint64_t the_seed, bool trace, Counts& counts)
@@ -83,6 +88,7 @@ void World::MakeJobs() {
     if (random.OneIn(8)) job.spec.time_limit_s = static_cast<std::uint32_t>(random.Between(1, 8));
     job.spec.attached = random.OneIn(3);
     if (random.Chance(70)) job.spec.checkpoint.store = "/ckpt";
+    if (seed > kLastOwnRunsSeed) job.spec.checkpoint = {.store = "/ckpt", .resume = kSharedRun};
     job.work = random.Between(100, 6000) * kMilli;
     job.badness = random.Chance(60) ? 0 : static_cast<int>(random.Between(5, 40));
     timeline.After(random.Between(200, 4000) * kMilli, [this, key] { Submit(key, 0); });
@@ -118,7 +124,7 @@ void World::Submit2(const std::string& key) {
 void World::Submit(const std::string& key, int tries) {
   SimJob& job = jobs[key];
   if (job.refused || tries > 100) return;
-  const JobSubmitted event{key, "run-" + key, "secret", job.spec, {}};
+  const JobSubmitted event{key, RunOf(job), "secret", job.spec, {}};
   auto answered = std::make_shared<bool>(false);
   coordinator.Ask(event, [this, key, answered](const Decision& decision) {
     SimJob& me = jobs[key];
@@ -165,6 +171,10 @@ AttemptTruth* World::TruthOf(JobId job, AttemptNumber attempt) {
   return &JobOf(job)->attempts[attempt];
 }
 
+Store& World::StoreOf(JobId job) {
+  return stores_[RunOf(*JobOf(job))];
+}
+
 const SimNode* World::NodeNamed(const NodeName& name) const {
   for (const SimNode& node : nodes) {
     if (node.name == name) return &node;
@@ -185,6 +195,13 @@ void World::CheckOneAttempt(JobId job) {
   int alive = 0;
   for (const auto& [number, truth] : JobOf(job)->attempts) alive += truth.alive > 0 ? 1 : 0;
   if (alive > 1) Break("ranks of two attempts of one job run at once");
+  int jobs_alive = 0;
+  for (const auto& [key, other] : jobs) {
+    if (RunOf(other) != RunOf(*JobOf(job))) continue;
+    jobs_alive += std::any_of(other.attempts.begin(), other.attempts.end(),
+                              [](const auto& attempt) { return attempt.second.alive > 0; });
+  }
+  if (jobs_alive > 1) Break("ranks of two jobs of one run run at once");
 }
 
 // From now on no one else can have a proof that all members are in the attempt.

@@ -64,6 +64,9 @@ struct Peer {
 inline constexpr std::uint64_t kLastRigidSeed = 10000;
 // In the worlds after it all machines are paused now and then, as virtual ones are.
 inline constexpr std::uint64_t kLastSteadySeed = 20000;
+// In those after it all jobs go on with one run.
+inline constexpr std::uint64_t kLastOwnRunsSeed = 50000;
+inline constexpr char kSharedRun[] = "shared";
 
 struct Daemon {
   Instance instance = 0;
@@ -122,7 +125,6 @@ struct AttemptTruth {
 struct SimJob {
   std::string key;
   JobSpec spec;
-  Store store;
   std::optional<JobId> acknowledged;
   bool holder_died = false, cancelled = false, refused = false;
   std::map<AttemptNumber, AttemptTruth> attempts;
@@ -275,6 +277,7 @@ class World {
   void Trace(const char* format, ...) __attribute__((format(printf, 2, 3)));
   SimJob* JobOf(JobId job);
   AttemptTruth* TruthOf(JobId job, AttemptNumber attempt);
+  Store& StoreOf(JobId job);  // Of its run.
   const SimNode* NodeNamed(const NodeName& name) const;
   void NoteAccepted(JobId job, const std::string& key);
   bool Ambush(const NodeName& name);
@@ -326,6 +329,7 @@ class World {
   Counts& counts_;
   std::string broken_;
   std::map<JobId, std::string> keys_;
+  std::map<std::string, Store> stores_;
   Micros quiet_since_ = 0;
   Micros paused_ = 0;  // In all.
 };

@@ -129,6 +129,19 @@ TEST(Mover, KeepsAsManyCommitsAsAskedFor) {
   EXPECT_TRUE(summary->rubbish.empty());
 }
 
+TEST(Mover, ARunThatMustBeThereIsNotBegun) {
+  const TemporaryFolder folder;
+  MoverProcess mover;
+  Expect<Opened>(mover.Ask(OpenAt(folder.path())));
+  const Claim claim{.attempt = 0, .must_exist = true};
+  EXPECT_EQ(TextOf(mover.Ask(claim), Code::kNotFound),
+            std::string("it has no run ") + checkpoint::kRun +
+                " to go on with; `muster ckpt ls` lists those it has");
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+  Expect<Claimed>(mover.Ask(Claim{}));
+  EXPECT_EQ(Expect<Claimed>(mover.Ask(claim)).generation, 2U);
+}
+
 TEST(Mover, AnswersEachMistakeAndLivesOn) {
   const TemporaryFolder folder;
   MoverProcess mover;

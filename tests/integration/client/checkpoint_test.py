@@ -55,6 +55,10 @@ class Checkpoints(unittest.TestCase):
             self.assertLess(time.monotonic(), deadline, what())
             time.sleep(0.05)
 
+    def newest(self):
+        """The job that was submitted last."""
+        return max(json.loads(self.call("list", "--json", "--all")), key=lambda job: job["job"])
+
     def ended(self, job):
         state = json.loads(self.call("show", "--json", job))["state"]
         self.assertNotIn(state, ("failed", "succeeded"), self.call("logs", job))
@@ -149,6 +153,48 @@ class Checkpoints(unittest.TestCase):
         logs = self.call("logs", job)
         self.assertEqual(logs.count("DTensors right"), 4, logs)
         self.assertIn("whole", self.call("ckpt", "verify", "--deep", store))
+
+    # ---- a run after the end of its job --------------------------------------------------------------
+
+    def test_a_later_job_goes_on_with_the_run_of_one_that_ended(self):
+        _, store = self.places("later")
+        steps = [*TWO_STEPS_MORE, ""]
+        under = ["run", "-N", "2", "--ranks-per-node", "1", "--checkpoint-store", store]
+        self.assertEqual(self.call(*under, "--", *steps).count("begins after step 0"), 2)
+        run = self.newest()["run_id"]
+        again = self.call(*under, "--checkpoint-resume", run, "--", *steps)
+        self.assertEqual(again.count("begins after step 2"), 2, again)
+        self.assertEqual(self.newest()["run_id"], run)
+        self.assertEqual(self.commits(store), [("2", "4"), ("1", "2")])
+        self.assertIn("whole", self.call("ckpt", "verify", "--deep", store))
+
+    def test_a_run_that_the_store_does_not_have_is_not_begun_from_nothing(self):
+        _, store = self.places("unknown")
+        for more in ([], ["--checkpoint-optional"]):
+            done = subprocess.run([MUSTER, "run", "--checkpoint-store", store, "--checkpoint-resume", "0" * 32, *more,
+                                   "--", *TWO_STEPS_MORE, ""], check=False, env=self.environment,
+                                  stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
+            told = done.stderr.decode()
+            self.assertNotEqual(done.returncode, 0, told)
+            self.assertIn(f"the store {store} failed: it has no run {'0' * 32} to go on with; `muster ckpt ls` lists "
+                          "those it has", told)
+            self.assertEqual(os.listdir(store), [])
+
+    def test_jobs_of_one_run_come_one_after_the_other(self):
+        folder, store = self.places("turns")
+        under = ["run", "--detach", "-N", "1", "--ranks-per-node", "1", "--checkpoint-store", store]
+        first = self.call(*under, "--", *TWO_STEPS_MORE, os.path.join(folder, "go")).strip()
+        run = json.loads(self.call("show", "--json", first))["run_id"]
+        under += ["--checkpoint-resume", run, "--", *TWO_STEPS_MORE]
+        second, third = (self.call(*under, "").strip() for _ in range(2))
+        waits = [self.call("show", job) for job in (second, third)]
+        for text in waits:
+            self.assertIn(f"waits for the end of job {first}, which has the same run, {run}", text)
+        with open(os.path.join(folder, "go"), "w", encoding="ascii"):
+            pass
+        for job, step in ((first, 0), (second, 2), (third, 4)):
+            self.call("wait", job)
+            self.assertIn(f"begins after step {step}", self.call("logs", job))
 
     # ---- mistakes ---------------------------------------------------------------------------------
 
@@ -293,6 +339,16 @@ class Checkpoints(unittest.TestCase):
         self.assertEqual(len(saved), 1)
         self.assertEqual(self.commits(store), [("1", saved.pop())])
 
+
+TWO_STEPS_MORE = [PYTHON, "-c", """
+import muster, numpy, os, sys, time
+found = muster.load()
+step = found.step if found else 0
+print("begins after step", step, flush=True)
+while sys.argv[1] and not os.path.exists(sys.argv[1]):
+    time.sleep(0.01)
+muster.save(step + 2, {"weights": numpy.full(9, step)})
+"""]
 
 OPEN_SHARDS = """
 import glob, sys

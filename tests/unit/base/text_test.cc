@@ -27,6 +27,15 @@ TEST(Hex, RoundTrips) {
   EXPECT_FALSE(FromHex("0g").has_value());
 }
 
+TEST(RunId, IsOf32LowerCaseHexadecimalDigits) {
+  const std::string run = "57e3d1be7e9e4bf1179558a22aaa81cf";
+  EXPECT_TRUE(IsRunId(run));
+  EXPECT_FALSE(IsRunId(run + "0"));
+  EXPECT_FALSE(IsRunId(run.substr(1)));
+  EXPECT_FALSE(IsRunId(run.substr(1) + "F"));
+  EXPECT_FALSE(IsRunId(""));
+}
+
 TEST(Split, KeepsEmptyParts) {
   EXPECT_EQ(Split("a,,b", ','), (std::vector<std::string>{"a", "", "b"}));
   EXPECT_EQ(Split("", ','), (std::vector<std::string>{""}));

@@ -93,6 +93,10 @@ TEST(Run, SaysWhatAnOptionTakes) {
   EXPECT_NE(complaint("--env", "PATH").find("takes NAME=VALUE; found 'PATH'"), std::string::npos);
   EXPECT_NE(complaint("--ulimit", "core").find("such as core=unlimited; found 'core'"),
             std::string::npos);
+  EXPECT_NE(complaint("--checkpoint-resume", "newest").find("32 hexadecimal digits"),
+            std::string::npos);
+  EXPECT_NE(complaint("--checkpoint-resume", std::string(32, 'a')).find("--checkpoint-store"),
+            std::string::npos);
   EXPECT_NE(complaint("--bind", "socket").find("socket"), std::string::npos);
   EXPECT_NE(complaint("--env-contract", "pbs").find("pbs"), std::string::npos);
 }

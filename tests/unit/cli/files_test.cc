@@ -66,7 +66,7 @@ time_limit: 2h
 grace: 90s
 restart: {max: 7, on: [signal], never: [2, 93]}
 checkpoint: {store: /nfs/ckpt, keep: 5, required: false, deadline: 30s, limit_mb_per_s: 250,
-             local: /nvme}
+             local: /nvme, resume: 57e3d1be7e9e4bf1179558a22aaa81cf}
 env_contract: [slurm, horovod]
 bind: numa
 cuda_visible_devices: rank
@@ -87,7 +87,8 @@ limits: {core: unlimited, memlock: 2G}
                                                .required = false,
                                                .deadline_ms = 30'000,
                                                .bytes_per_s = 250'000'000,
-                                               .local = "/nvme"}));
+                                               .local = "/nvme",
+                                               .resume = "57e3d1be7e9e4bf1179558a22aaa81cf"}));
   EXPECT_EQ(job->launch, (LaunchOptions{.contracts = {"slurm", "horovod"},
                                         .bind = Bind::kNuma,
                                         .gpu_view = GpuView::kRank,
@@ -172,6 +173,20 @@ TEST(JobFile, ALocalStoreIsAFolderBesideAStore) {
         << JobComplaint(head + "store: /s, local: '" + wrong + "'}\n");
   }
   EXPECT_NE(JobComplaint(head + "local: /nvme}\n").find("`store`, which is missing"),
+            std::string::npos);
+}
+
+TEST(JobFile, WhatAJobGoesOnWithIsARunOfItsStore) {
+  const std::string head = "command: [a]\ncheckpoint: {";
+  for (const char* wrong : {"last", "57E3D1BE7E9E4BF1179558A22AAA81CF", "57e3d1be"}) {
+    const std::string told = JobComplaint(head + "store: /s, resume: " + wrong + "}\n");
+    EXPECT_NE(told.find("'checkpoint.resume' must be a run id, 32 hexadecimal digits"),
+              std::string::npos)
+        << told;
+    EXPECT_NE(told.find(std::string("found '") + wrong + "'"), std::string::npos) << told;
+  }
+  EXPECT_NE(JobComplaint(head + "resume: 57e3d1be7e9e4bf1179558a22aaa81cf}\n")
+                .find("'checkpoint.resume' names a run of `store`, which is missing"),
             std::string::npos);
 }
 

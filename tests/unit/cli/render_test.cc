@@ -50,6 +50,18 @@ TEST(EndReport, NamesTheSignal) {
             "start\n");
 }
 
+TEST(ResumeAdvice, NamesTheRunOfAJobThatHasCheckpointsAndEndedTooSoon) {
+  JobView job = Failed();
+  job.run_id = "57e3d1be7e9e4bf1179558a22aaa81cf";
+  EXPECT_EQ(ResumeAdvice(job, {.store = "/nfs/a"}),
+            "muster: --checkpoint-resume 57e3d1be7e9e4bf1179558a22aaa81cf goes on from what is "
+            "committed in /nfs/a\n");
+  EXPECT_EQ(ResumeAdvice(job, {}), "");
+  EXPECT_EQ(ResumeAdvice(job, {.store = "/nfs/a", .resume = job.run_id}), "");
+  job.end = JobView::End::kSucceeded;
+  EXPECT_EQ(ResumeAdvice(job, {.store = "/nfs/a"}), "");
+}
+
 TEST(RestartReport, NamesWhoFailedAndHowManyAreLeft) {
   JobView job = Failed();
   job.restarts = 1;

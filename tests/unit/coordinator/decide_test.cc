@@ -95,6 +95,47 @@ TEST_F(Decides, JobsOnAShareHaveItsLimitTogetherAndOneThatEndsGivesItsPartBack) 
   EXPECT_EQ(next[0].second.checkpoint.bytes_per_s, 500U);
 }
 
+TEST_F(Decides, AJobThatGoesOnWithARunWaitsUntilTheOneBeforeHasWrittenAll) {
+  for (const char* node : {"n1", "n2", "n3"}) Register(node);
+  const auto submit = [&](const std::string& key, const std::string& resume) {
+    const JobSpec spec{.nodes = 1,
+                       .program = {.argv = {"true"}},
+                       .checkpoint = {.store = "/nfs", .resume = resume}};
+    const Decision decision =
+        Do(JobSubmitted{key, resume.empty() ? "run" : resume, "secret", spec, {}});
+    return Orders<StartAttempt>(decision).size();
+  };
+  const auto why = [&](JobId id) { return Why(state_, id).at(0); };
+  EXPECT_EQ(submit("a", ""), 1U);
+  EXPECT_EQ(submit("b", "run"), 0U);
+  EXPECT_EQ(submit("c", "run"), 0U);
+  EXPECT_EQ(submit("d", "another"), 1U);
+  EXPECT_EQ(why(2), "waits for the end of job 1, which has the same run, run");
+  Report("n1", {.phase = MemberPhase::kRunning, .port = 77});
+  Report("n1", {.phase = MemberPhase::kLeft, .port = 77});
+  EXPECT_EQ(state_.jobs.at(1).phase, JobPhase::kEnded);
+  EXPECT_EQ(why(2), "waits for what job 1 of the same run still writes on n1");
+  const auto starts = Orders<StartAttempt>(Report("n1", {.phase = MemberPhase::kGone}));
+  ASSERT_EQ(starts.size(), 1U);
+  EXPECT_EQ(starts[0].second.job, 2U);
+  EXPECT_EQ(starts[0].second.run_id, "run");
+  EXPECT_EQ(why(3), "waits for the end of job 2, which has the same run, run");
+}
+
+TEST_F(Decides, AJobThatGoesOnWithARunDoesNotWaitForANodeThatIsLost) {
+  Register("n1");
+  Submit({.nodes = 1});
+  Report("n1", {.phase = MemberPhase::kRunning, .port = 77});
+  Report("n1", {.phase = MemberPhase::kLeft, .port = 77});
+  Do(NodeSilent{"n1"});
+  Register("n2");
+  const JobSpec spec{
+      .nodes = 1, .program = {.argv = {"true"}}, .checkpoint = {.store = "/", .resume = "run"}};
+  const auto starts = Orders<StartAttempt>(Do(JobSubmitted{"b", "run", "secret", spec, {}}));
+  ASSERT_EQ(starts.size(), 1U);
+  EXPECT_EQ(starts[0].second.hosts[0].node, "n2");
+}
+
 TEST_F(Decides, ANodeThatTheClusterFileNamesNoMoreGetsNoWork) {
   Register("n1");
   Register("n2");
