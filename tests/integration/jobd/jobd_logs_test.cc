@@ -211,6 +211,7 @@ TEST_F(JobdLogsTest, RunsOnWithoutRoomForLogsAndTellsTheGap) {
   ASSERT_EQ(unlink((root + logs + "/filler").c_str()), 0);
   EXPECT_TRUE(job.Until([&] { return Noted(job, "can be written again"); }));
   ASSERT_TRUE(WriteFileAtomically(File("room"), "").ok());
+  std::uint32_t written = 0;  // One rank may have taken all of the room before the other wrote.
   for (const std::uint32_t rank : {0U, 1U}) {
     ASSERT_TRUE(job.Until([&] { return Log(job, 0, rank).ends_with("there is room\n"); }));
     std::uint32_t whole = 0, lost = 0, after = 0;
@@ -231,11 +232,12 @@ TEST_F(JobdLogsTest, RunsOnWithoutRoomForLogsAndTellsTheGap) {
         EXPECT_TRUE(lost == 0 && expected.starts_with(line)) << line;
       }
     }
-    EXPECT_GT(whole, 100U);
     EXPECT_GT(lost, 100U);
     EXPECT_EQ(whole + lost, 5000U);
     EXPECT_EQ(after, 1U);
+    written += whole;
   }
+  EXPECT_GT(written, 100U);
   ASSERT_TRUE(WriteFileAtomically(File("end"), "").ok());
   ASSERT_TRUE(job.UntilAll(MemberPhase::kLeft));
   EXPECT_EQ(job.FirstCause().kind, CauseKind::kNone) << job.FirstCause().text;
