@@ -158,10 +158,11 @@ void LoadPlan::Scatter(std::size_t file, std::uint64_t begin, std::span<const st
 Result<std::vector<StagedTensor>> WholeTensors(const Manifest& manifest,
                                                std::span<const std::string> patterns) {
   std::vector<StagedTensor> all;
-  std::vector<bool> used(patterns.size());
+  const bool any = std::find(patterns.begin(), patterns.end(), "") != patterns.end();
+  std::vector<bool> used(patterns.size(), any);
   for (std::size_t p = 0; p < patterns.size(); ++p) {
     // Everything, of which there may be nothing.
-    used[p] = manifest.tensors() == 0 && Matches(patterns[p], "");
+    used[p] = any || (manifest.tensors() == 0 && Matches(patterns[p], ""));
   }
   for (std::size_t i = 0; i < manifest.tensors(); ++i) {
     const ManifestTensor tensor = manifest.tensor(i);

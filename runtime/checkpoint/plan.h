@@ -74,7 +74,7 @@ class LoadPlan {
 };
 
 // All tensors whose names match one of the patterns (* and ? as in a shell), whole, by name; all,
-// without a pattern.  kNotFound: a pattern that matches none.
+// without a pattern.  kNotFound: a pattern that matches none, unless one of them is empty.
 Result<std::vector<StagedTensor>> WholeTensors(const Manifest& manifest,
                                                std::span<const std::string> patterns = {});
 

@@ -91,9 +91,11 @@ size_t muster_encode_load(unsigned char* to, size_t room, uint64_t seq, uint64_t
   PutNumber(&w, save->step, 8);
   PutNumber(&w, save->nonce, 8);
   PutNumber(&w, timeout_ms, 4);
-  PutNumber(&w, rest->text.size > 0, 4);
+  const uint64_t any = rest->text.size > 0 && rest->any;
+  PutNumber(&w, (rest->text.size > 0) + any, 4);
   if (rest->text.size > 0) PutText(&w, rest->text);
   rest->text.size = 0;
+  if (any) PutText(&w, rest->text);  // An empty pattern says so.
   PutBoxes(&w, rest, 1);
   PutNumber(&w, rest->count > 0, 1);
   if (rest->count > 0 && before == rest->count) return 0;

@@ -28,6 +28,7 @@ typedef struct muster_rest {
   const muster_box* boxes;
   size_t count;
   muster_text text;  // The metadata of a save, or the pattern of a load, which is said at once.
+  int any;           // A pattern that matches nothing is no error.
 } muster_rest;
 
 size_t muster_encode_save_begin(unsigned char* to, size_t room, uint64_t seq, uint64_t step,

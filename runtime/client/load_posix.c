@@ -234,9 +234,8 @@ static int UseLoaded(void* what, muster_said* said) {
 
 // ---- the calls ----------------------------------------------------------------------------------
 
-// One of `pattern` and `boxes`.
-static int Read(const char* pattern, const muster_box* boxes, size_t count, uint64_t number,
-                uint32_t timeout_ms, reading** out) {
+// `what` has boxes or a pattern.
+static int Read(const muster_rest* what, uint64_t number, uint32_t timeout_ms, reading** out) {
   newest n = {0};
   const int status = FindNewest(number, &n, timeout_ms);
   if (status != MUSTER_OK) return status;
@@ -247,10 +246,7 @@ static int Read(const char* pattern, const muster_box* boxes, size_t count, uint
   r->number = number;
   r->timeout_ms = timeout_ms;
   r->save = n.save;
-  r->next.boxes = boxes;
-  r->next.count = count;
-  r->next.text.data = pattern;
-  r->next.text.size = strlen(pattern);
+  r->next = *what;
   r->told.step = n.save.step;
   const muster_question question = {EncodeLoad, MUSTER_SAID_LOADED, UseLoaded, r};
   const uint64_t patience_ms = (uint64_t)timeout_ms + READ_PATIENCE_MS;
@@ -288,7 +284,8 @@ static int Ready(uint64_t* number) {
   return muster_fail(state, "%s", muster_status_text(state));
 }
 
-int muster_load(const char* pattern, muster_checkpoint** checkpoint, uint32_t timeout_ms) {
+static int LoadMatching(const char* pattern, int any, muster_checkpoint** checkpoint,
+                        uint32_t timeout_ms) {
   uint64_t number;
   int status = Ready(&number);
   *checkpoint = NULL;
@@ -297,9 +294,18 @@ int muster_load(const char* pattern, muster_checkpoint** checkpoint, uint32_t ti
     return muster_fail(MUSTER_INVALID, "a pattern of 1 to 1000 bytes says what to load, such as *");
   }
   reading* r = NULL;
-  status = Read(pattern, NULL, 0, number, timeout_ms, &r);
+  const muster_rest what = {.text = {pattern, strlen(pattern)}, .any = any};
+  status = Read(&what, number, timeout_ms, &r);
   if (status == MUSTER_OK) *checkpoint = &r->told;
   return status;
+}
+
+int muster_load(const char* pattern, muster_checkpoint** checkpoint, uint32_t timeout_ms) {
+  return LoadMatching(pattern, 0, checkpoint, timeout_ms);
+}
+
+int muster_load_any(const char* pattern, muster_checkpoint** checkpoint, uint32_t timeout_ms) {
+  return LoadMatching(pattern, 1, checkpoint, timeout_ms);
 }
 
 static int Fill(const muster_tensor* tensors, size_t count, const reading* r) {
@@ -329,7 +335,8 @@ static int LoadInto(const muster_tensor* tensors, size_t count, size_t* order, m
         t->shape};
     boxes[i] = box;
   }
-  const int status = Read("", boxes, count, number, timeout_ms, out);
+  const muster_rest what = {.boxes = boxes, .count = count};
+  const int status = Read(&what, number, timeout_ms, out);
   return status == MUSTER_OK ? Fill(tensors, count, *out) : status;
 }
 

@@ -87,9 +87,13 @@ typedef struct muster_checkpoint {
 } muster_checkpoint;
 
 // The tensors of the newest commit whose names match (* and ? as in a shell), whole, by name.
-// MUSTER_NONE: there is no commit, or muster_can_save() is 0.  timeout_ms: for the other ranks.
+// MUSTER_NONE: there is no commit, or muster_can_save() is 0.  MUSTER_NOT_LOADED: none matches, or
+// a byte cannot be read.  timeout_ms: for the other ranks.
 MUSTER_API int muster_load(const char* pattern, muster_checkpoint** checkpoint,
                            uint32_t timeout_ms);
+// The same, but where no tensor matches, the checkpoint comes with none: for what `metadata` has.
+MUSTER_API int muster_load_any(const char* pattern, muster_checkpoint** checkpoint,
+                               uint32_t timeout_ms);
 
 // Fills the `data` of tensors or of boxes of them, from any number of ranks to any other.  A name
 // that is not there, another dtype or shape, a byte that cannot be read: nothing is filled.

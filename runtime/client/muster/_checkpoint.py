@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import warnings
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from . import _arrays, _native, _state
 from ._arrays import Shard
@@ -166,18 +166,14 @@ def load(pattern: str = "*", timeout: Optional[float] = 600.0) -> Optional[Loade
 
     All ranks call it.  `state` is nested as it was saved, of what matches `pattern` (* and ? as in a shell) by name;
     tensors are whole, on the CPU.  Those of more than 64 KiB lie in memory that the ranks of a node share until they
-    are written to; it is given back when the last of them is.
+    are written to; it is given back when the last of them is.  Error if there is a checkpoint, and nothing matches.
     timeout: seconds for the other ranks to come; None is no limit.
     """
     if not isinstance(pattern, str):
         raise TypeError(f"the pattern is {pattern!r:.100}; it must be a string, such as 'model.*'")
-    handle, wait_ms = ctypes.POINTER(_native.Checkpoint)(), _ms(timeout)
-    with _turn, _phase("restoring"):
-        status = _lib.muster_load(pattern.encode(), ctypes.byref(handle), wait_ms)
-        if status == _native.NONE:
-            return None
-        _check(status)
-    memory = _Memory(handle)
+    memory = _matching(_lib.muster_load_any, pattern, _ms(timeout))
+    if memory is None:
+        return None
     tensors = {tensor.name.decode(): tensor for tensor in memory.tensors()}
 
     def make(name: str, kind: Optional[str]) -> Any:
@@ -187,7 +183,20 @@ def load(pattern: str = "*", timeout: Optional[float] = 600.0) -> Optional[Loade
 
     metadata = memory.metadata()
     tree = metadata.pop(_STATE, None)
-    return Loaded(memory.step(), _state.unflatten(tree, make, list(tensors), pattern), metadata)
+    state = _state.unflatten(tree, make, list(tensors), pattern)
+    if not state:
+        _matching(_lib.muster_load, pattern, _ms(timeout))  # An Error that says what is there, if anything is.
+    return Loaded(memory.step(), state, metadata)
+
+
+def _matching(load_by: Callable[..., int], pattern: str, wait_ms: int) -> "Optional[_Memory]":
+    handle = ctypes.POINTER(_native.Checkpoint)()
+    with _turn, _phase("restoring"):
+        status = load_by(pattern.encode(), ctypes.byref(handle), wait_ms)
+    if status == _native.NONE:
+        return None
+    _check(status)
+    return _Memory(handle)
 
 
 def load_into(state: Dict[str, Any], timeout: Optional[float] = 600.0) -> Optional[Tuple[int, Dict[str, Any]]]:

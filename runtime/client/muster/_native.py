@@ -81,6 +81,7 @@ class _Library:
         self._bind(patient, "save_end", integer, text)
         self._bind(patient, "wait_saved", integer, ctypes.POINTER(ctypes.c_int64), wait)
         self._bind(patient, "load", integer, text, ctypes.POINTER(checkpoint), wait)
+        self._bind(patient, "load_any", integer, text, ctypes.POINTER(checkpoint), wait)
         self._bind(patient, "load_into", integer, tensors, ctypes.c_size_t, ctypes.POINTER(checkpoint),
                    wait)
         self._bind(quick, "close_checkpoint", None, checkpoint)

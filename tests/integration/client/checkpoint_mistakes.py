@@ -105,7 +105,7 @@ def ranks_that_disagree():
 
 
 def loads_that_do_not_fit():
-    assert muster.save(8, {**GOOD, "s": muster.Shard(numpy.full(2, RANK), (2 * RANK,), (8,))})
+    assert muster.save(8, {**GOOD, "n": 5, "s": muster.Shard(numpy.full(2, RANK), (2 * RANK,), (8,))})
     assert muster.save(8, {"other": numpy.zeros(1)})  # Not again.
     assert muster.wait_saved(60) == 8
     a = numpy.full(10, 7.0)
@@ -117,6 +117,7 @@ def loads_that_do_not_fit():
     assert (a == 7).all(), "half filled"
     fails(lambda: muster.load("nothing*"), 'no tensor of the checkpoint matches "nothing*"', "it has 3 tensors")
     fails(lambda: muster.load(""), "a pattern")
+    assert muster.load("n").state == {"n": 5} and muster.load("b.?").state["b"]["c"].tolist() == [0, 1, 2, 3]
     fails(lambda: muster.load("*" if RANK % 2 else "a"), "load different things")
     what_load_into_leaves_out()
     # Any box of it, also one that no rank saved.

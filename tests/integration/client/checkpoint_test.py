@@ -314,10 +314,15 @@ class Checkpoints(unittest.TestCase):
                   "muster.save(1, {'epoch': 3, 'seen': ['a', 2.5]})\n"
                   "muster.wait_saved(60)\n"
                   "state = {'epoch': 0, 'seen': ['', 0]}\n"
-                  "print(muster.load().state, muster.load_into(state), state)\n")
+                  "print(muster.load().state, muster.load_into(state), state)\n"
+                  "print(muster.load('epoch').state, muster.load('seen*').state)\n"
+                  "try: muster.load('epochs')\n"
+                  "except muster.Error as error: print(error)\n")
         out = self.call("run", "-N", "2", "--ranks-per-node", "1", "--checkpoint-store", store, "--", PYTHON, "-c",
                         script)
         self.assertEqual(out.count("{'epoch': 3, 'seen': ['a', 2.5]} (1, {}) {'epoch': 3, 'seen': ['a', 2.5]}"), 2, out)
+        self.assertEqual(out.count("{'epoch': 3} {'seen': ['a', 2.5]}"), 2, out)
+        self.assertEqual(out.count('no tensor of the checkpoint matches "epochs"'), 2, out)
 
     def test_who_is_told_to_stop_saves_and_leaves_with_it_committed(self):
         _, store = self.places("stop")

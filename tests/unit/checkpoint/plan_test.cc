@@ -254,5 +254,15 @@ TEST(Plan, RefusesWhatTheCheckpointHasNotOrHasOtherwise) {
             std::string::npos);
 }
 
+TEST(Plan, APatternThatMatchesNoneIsAnErrorUnlessAnEmptyOneAllowsIt) {
+  using E = std::vector<std::uint64_t>;
+  const E zero = {0, 0}, all = {4, 6};
+  const Manifest manifest = Of({{zero, all}});
+  EXPECT_EQ(WholeTensors(manifest, std::vector<std::string>{"x*"}).status().message(),
+            "no tensor of the checkpoint matches \"x*\"; it has 1 tensors, such as \"w\"");
+  EXPECT_TRUE(WholeTensors(manifest, std::vector<std::string>{"x*", ""})->empty());
+  EXPECT_EQ(WholeTensors(manifest, std::vector<std::string>{"w*", ""})->size(), 1U);
+}
+
 }  // namespace
 }  // namespace muster::checkpoint

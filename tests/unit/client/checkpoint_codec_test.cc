@@ -102,6 +102,10 @@ TEST_F(CheckpointCodec, WritesTheOthers) {
       Decoded<LoadParts>(muster_encode_load(bytes_.data(), bytes_.size(), 0, 4, &save, 8, &rest));
   EXPECT_EQ(load.patterns, std::vector<std::string>{"a*"});
   EXPECT_TRUE(load.tensors.empty());
+  rest = {.text = {"a*", 2}, .any = 1};
+  load =
+      Decoded<LoadParts>(muster_encode_load(bytes_.data(), bytes_.size(), 0, 4, &save, 8, &rest));
+  EXPECT_EQ(load.patterns, (std::vector<std::string>{"a*", ""}));
 }
 
 TEST_F(CheckpointCodec, ReadsWhatIsAnswered) {
