@@ -16,6 +16,9 @@ mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts "$root/dev/pts"
 mount -t tmpfs -o mode=1777,size=2g shm "$root/dev/shm"
 ln -s pts/ptmx "$root/dev/ptmx"
 ln -s /proc/self/fd "$root/dev/fd"
+ln -s fd/0 "$root/dev/stdin"
+ln -s fd/1 "$root/dev/stdout"
+ln -s fd/2 "$root/dev/stderr"
 printf '127.0.0.1 fresh\n' >>"$root/etc/hosts"
 home=$(awk -F: -v user="$user" '$1 == user { print $6 }' "$root/etc/passwd")
 exec chroot "$root" setpriv --reuid="$user" --regid="$user" --init-groups \

@@ -127,4 +127,4 @@ class Addresses(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    promises.main()
+    promises.main(needs_root="network namespaces")
