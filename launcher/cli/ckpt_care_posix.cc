@@ -30,8 +30,8 @@ Result<std::optional<LetGoOrder>> OrderOf(const At& at, const std::string& run) 
   const auto commits = checkpoint::ListCommits(at.store, run);
   if (!commits.ok()) return commits.status();
   if (commits->empty()) return std::optional<LetGoOrder>();
-  const auto rules = checkpoint::ParseKeepRules(at.command.keep,
-                                                {.last = at.command.keep.empty() ? UINT32_MAX : 3});
+  const auto rules = checkpoint::ParseKeepRules(
+      at.command.keep, {.last = at.command.keep.empty() ? checkpoint::kKeepAll : 3});
   if (!rules.ok()) return rules.status();
   const auto nonce = checkpoint::FreshNonce();
   if (!nonce.ok()) return nonce.status();

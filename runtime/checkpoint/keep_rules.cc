@@ -1,6 +1,7 @@
 #include "runtime/checkpoint/keep_rules.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "runtime/base/check.h"
@@ -81,6 +82,18 @@ void KeepBest(std::span<const KeepCandidate> commits, const KeepRules& rules, Re
   for (const auto& [value, i] : ranked) Keep(reasons[i], "best " + rules.metric);
 }
 
+// An attempt that did not load what there was begins anew below it: the furthest that the run has
+// come stays until that is passed.
+void KeepFurthest(std::span<const KeepCandidate> commits, Reasons& reasons) {
+  std::optional<std::size_t> newest, furthest;
+  for (std::size_t i = 0; i < commits.size(); ++i) {
+    if (!commits[i].whole) continue;
+    if (!newest) newest = i;
+    if (!furthest || commits[i].id.step > commits[*furthest].id.step) furthest = i;
+  }
+  if (furthest != newest) Keep(reasons[*furthest], "further than the newest");
+}
+
 }  // namespace
 
 Result<KeepRules> ParseKeepRules(const std::string& text, KeepRules rules) {
@@ -112,11 +125,14 @@ std::string FormatKeepAlso(const KeepRules& rules) {
 std::vector<std::string> WhyKept(std::span<const KeepCandidate> commits, const KeepRules& rules) {
   CHECK(rules.last > 0);
   Reasons reasons(commits.size());
+  const std::string last =
+      rules.last == kKeepAll ? "no rule lets it go" : "last " + std::to_string(rules.last);
   std::uint32_t whole = 0;
   for (std::size_t i = 0; i < commits.size() && whole < rules.last; ++i) {
-    Keep(reasons[i], commits[i].whole ? "last " + std::to_string(rules.last) : "cannot be read");
+    Keep(reasons[i], commits[i].whole ? last : "cannot be read");
     if (commits[i].whole) ++whole;
   }
+  KeepFurthest(commits, reasons);
   if (rules.every_min > 0) KeepPeriods(commits, rules, reasons);
   if (rules.best > 0) KeepBest(commits, rules, reasons);
   for (std::size_t i = 0; i < commits.size(); ++i) {

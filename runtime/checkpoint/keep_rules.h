@@ -1,4 +1,5 @@
-// Which commits of a run stay: the newest, one of each period, those with the best metric.
+// Which commits of a run stay: the newest, one of each period, those with the best metric, and the
+// one of the highest step.
 //
 // As text, in job files, options and between processes: "last=3,every=6h,best=2,metric=loss_ema,
 // better=lower".  Pinned commits stay whatever the rules say (pins.h).  Pure; any thread.
@@ -14,6 +15,8 @@
 #include "runtime/checkpoint/layout.h"
 
 namespace muster::checkpoint {
+
+inline constexpr std::uint32_t kKeepAll = UINT32_MAX;
 
 struct KeepRules {
   std::uint32_t last = 3;       // At least 1: the newest commit always stays.

@@ -83,6 +83,20 @@ TEST(Keep, TheNewestOnePerPeriodTheBestAndThePinnedStay) {
   EXPECT_EQ(stays({.last = 1, .every_min = 120}), (Steps{8, 7, 4, 1}));
 }
 
+TEST(Keep, WhatALaterAttemptHasNotPassedYetStays) {
+  std::vector<KeepCandidate> commits = {{.id = {.generation = 2, .step = 3}},
+                                        {.id = {.generation = 2, .step = 2}},
+                                        {.id = {.generation = 1, .step = 10}},
+                                        {.id = {.generation = 1, .step = 9}}};
+  using Why = std::vector<std::string>;
+  EXPECT_EQ(WhyKept(commits, {.last = 1}), (Why{"last 1", "", "further than the newest", ""}));
+  commits[0].whole = false;
+  EXPECT_EQ(WhyKept(commits, {.last = 1}),
+            (Why{"cannot be read", "last 1", "further than the newest", ""}));
+  commits[1].id.step = commits[2].id.step;
+  EXPECT_EQ(WhyKept(commits, {.last = 1}), (Why{"cannot be read", "last 1", "", ""}));
+}
+
 TEST(Keep, TheBestByAMetricOfTheHostStateStays) {
   FaultyStore store;
   Prepare(store);  // Its host state is {"sample": step}.
