@@ -131,11 +131,15 @@ def dtype_of(array: Any) -> str:
 
 
 def read_only(array: Any) -> bool:
+    if kind_of(array) == TORCH:
+        return any(stride == 0 and extent > 1 for stride, extent in zip(array.stride(), array.shape))
     return kind_of(array) == NUMPY and (not hasattr(array, "flags") or not array.flags.writeable
                                         or not hasattr(array, "__setitem__"))
 
 
 def why_read_only(array: Any) -> str:
+    if kind_of(array) == TORCH:
+        return "several elements of this expanded tensor are one; give tensor.clone()"
     if hasattr(array, "__setitem__"):
         return "the array cannot be written to"
     return f"a scalar of numpy ({array.dtype}) cannot be filled; give numpy.array(x), or a number: float(x), int(x)"

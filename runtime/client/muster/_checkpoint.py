@@ -105,6 +105,7 @@ def save(step: int, state: Dict[str, Any], metadata: Optional[Dict[str, Any]] = 
                                             ctypes.byref(count))
             if status == _native.BUSY:
                 _told.add(_error())
+                _left_out.add(_error())
                 warnings.warn(f"muster: {_error()}", stacklevel=2)
                 return False
             _check(status)
@@ -121,7 +122,7 @@ def save(step: int, state: Dict[str, Any], metadata: Optional[Dict[str, Any]] = 
 def wait_saved(timeout: Optional[float] = None) -> Optional[int]:
     """Waits until no save is under way; the newest step that this attempt committed, or None if there is none.
 
-    Error: the last save failed, and why.  TimeoutError: it is still under way after `timeout` seconds.
+    Error: the last save failed, and why; not of one that was left out, where save() returned False.  TimeoutError: it is still under way after `timeout` seconds.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
@@ -132,6 +133,8 @@ def wait_saved(timeout: Optional[float] = None) -> Optional[int]:
         if deadline is not None and time.monotonic() >= deadline:
             raise TimeoutError(f"{_error()} after {timeout:g} s")
     if status == _native.NOT_SAVED:
+        if _error() in _left_out:
+            return step
         _told.add(_error())
     if status != _native.NO_LINK:
         _check(status)
@@ -150,6 +153,7 @@ def _wait(timeout_ms: int) -> Tuple[int, Optional[int]]:
 
 
 _told: "set[str]" = set()  # Failures that the script has heard of.
+_left_out: "set[str]" = set()  # Those of them that save() returned False for.
 
 
 def _warn_of_failure() -> None:

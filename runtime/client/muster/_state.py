@@ -16,6 +16,7 @@ from ._native import Error
 
 _TREES = {TORCH: "torch", NUMPY: "numpy"}  # Of a plain dict of tensors that are all of one kind.
 _GONE = object()
+_INT_MAX = 2**1000  # What a reader of JSON that takes it for a double can read.
 
 
 def flatten(state: Any) -> Tuple[Dict[str, Any], Any]:
@@ -40,8 +41,11 @@ def _encode(node: Any, path: str, leaves: Dict[str, Any]) -> Any:
         leaves[path] = node
         return kind
     if node is None or isinstance(node, (bool, int)):
+        if isinstance(node, int) and abs(node) >= _INT_MAX:
+            raise ValueError(f"{path}: an integer of {node.bit_length()} bits cannot be saved; those below 1000 bits can")
         return node
     if isinstance(node, str):
+        _check_text(node, path)
         return "$" + node if node.startswith("$") else node
     if isinstance(node, float):
         return node if math.isfinite(node) else {"$float": str(node)}
@@ -54,8 +58,18 @@ def _encode(node: Any, path: str, leaves: Dict[str, Any]) -> Any:
                     "tuples, numbers, strings and None can. Save its state_dict(), or make one of these of it")
 
 
+def _check_text(text: str, path: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{path}: the string {text!r:.100} cannot be saved: it is no valid Unicode "
+                         f"({error.reason})") from None
+
+
 def _encode_dict(node: Dict[Any, Any], path: str, leaves: Dict[str, Any]) -> Any:
     for key in node:
+        if isinstance(key, str):
+            _check_text(key, path or "the state")
         if not isinstance(key, (str, int, float, bool, type(None))):
             raise TypeError(f"{path or 'the state'}: a key is a {type(key).__name__}; strings and numbers can be "
                             "saved")
@@ -125,14 +139,20 @@ def left_out(state: Any, leaves: Dict[str, Any], tree: Any) -> str:
     within: Dict[str, bool] = {}  # Path -> whether anything is in it.
     _containers(state, "", within)
     missing = [name for name in names if name not in leaves]
-    for path, full in within.items():
-        below = [name for name in missing if name.startswith(path + ".")]
-        if below and not full:
-            raise Error(f"{path} is empty in the state that is to be filled; in the checkpoint it has {_some(below)}: "
-                        "nothing is filled. An optimizer of torch has no moments before its first step; use "
-                        f"muster.load() and load_state_dict(), or leave {path.split('.')[0]!r} out of the state")
-    beside = [name for name in missing if any(name.startswith(path + ".") for path in within)]
+    around = {name: [path for path in _paths_of(name) if path in within] for name in missing}
+    empty = next((path for paths in around.values() for path in paths if not within[path]), None)
+    if empty is not None:
+        below = [name for name, paths in around.items() if empty in paths]
+        raise Error(f"{empty} is empty in the state that is to be filled; in the checkpoint it has {_some(below)}: "
+                    "nothing is filled. An optimizer of torch has no moments before its first step; use "
+                    f"muster.load() and load_state_dict(), or leave {empty.split('.')[0]!r} out of the state")
+    beside = [name for name, paths in around.items() if paths]
     return f"the checkpoint has {_some(beside)} beside those that load_into() was to fill" if beside else ""
+
+
+def _paths_of(name: str) -> List[str]:
+    """"a" and "a.b" of "a.b.c"."""
+    return [name[:end] for end, letter in enumerate(name) if letter == "."]
 
 
 def _containers(node: Any, path: str, found: Dict[str, bool]) -> None:

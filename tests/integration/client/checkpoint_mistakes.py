@@ -33,6 +33,9 @@ def mistakes_that_nobody_else_hears_of():
     fails(lambda: muster.save(1, {"x": numpy.zeros(2, ">f4")}), "x: it is big-endian", kind=TypeError)
     fails(lambda: muster.save(1, {"a.b": numpy.zeros(1), "a": {"b": numpy.zeros(1)}}),
           "two tensors would be named 'a.b'", kind=ValueError)
+    fails(lambda: muster.save(1, {"m": {"s": "\ud800"}}), "m.s: the string '\\ud800' cannot be saved", kind=ValueError)
+    fails(lambda: muster.save(1, {"m": {"\ud800": 1}}), "m: the string '\\ud800' cannot be saved", kind=ValueError)
+    fails(lambda: muster.save(1, {"n": -10**400}), "n: an integer of 1329 bits cannot be saved", kind=ValueError)
     fails(lambda: muster.save(1, GOOD, {"x": object()}), "cannot be said in JSON", kind=TypeError)
     fails(lambda: muster.save(-1, GOOD), "not negative", kind=ValueError)
     fails(lambda: muster.Shard(numpy.zeros(4), (5,), (8,)), "does not lie inside", kind=ValueError)

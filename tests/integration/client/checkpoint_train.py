@@ -84,6 +84,7 @@ def restored():
     """The step after which this attempt begins."""
     found = muster.load()
     if found is None:
+        refuses_what_cannot_be_filled()
         assert muster.load_into(computed(0)) is None
         print("the run has no checkpoint yet", flush=True)
         return 0
@@ -96,6 +97,16 @@ def restored():
     right = right and muster.load_into(into) == (step, {"seed": 5}) and same_values(into, computed(step))
     print(f"{muster.world_size()} ranks loaded step {step} {'right' if right else 'WRONG'}", flush=True)
     return step
+
+
+def refuses_what_cannot_be_filled():
+    if torch is not None:
+        try:
+            muster.load_into({"m": {"x": torch.zeros(1).expand(5)}})
+        except ValueError as error:
+            assert str(error).startswith("m.x: several elements of this expanded tensor are one"), error
+        else:
+            raise AssertionError("an expanded tensor was filled")
 
 
 def same_values(a, b):
