@@ -160,7 +160,9 @@ std::string EndReport(const JobView& job, std::optional<std::int64_t> ran_ms) {
 
 std::string ResumeAdvice(const JobView& job, const CheckpointPolicy& checkpoint) {
   if (job.end == JobView::End::kSucceeded || checkpoint.store.empty()) return "";
-  if (!checkpoint.resume.empty()) return "";
+  const bool no_use = job.cause.kind == CauseKind::kStore ||
+                      job.cause.kind == CauseKind::kSuperseded || !checkpoint.resume.empty();
+  if (no_use) return "";
   return "muster: --checkpoint-resume " + job.run_id + " goes on from what is committed in " +
          checkpoint.store + "\n";
 }

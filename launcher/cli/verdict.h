@@ -17,7 +17,7 @@ std::string CauseSentence(const Cause& cause);
 std::string EndReport(const JobView& job, std::optional<std::int64_t> ran_ms = {});
 
 // How a later job goes on with the run of one that did not end well; empty for a job that
-// succeeded, or has no store, or was told itself what to go on with.
+// succeeded, has no store or lost it, or was told itself what to go on with.
 std::string ResumeAdvice(const JobView& job, const CheckpointPolicy& checkpoint);
 
 // What `run` says when an attempt failed and the job goes on: who failed first, where, how, when.

@@ -4,6 +4,7 @@
 
 #include "runtime/base/cause.h"
 #include "runtime/base/signals.h"
+#include "runtime/base/text.h"
 
 namespace muster {
 namespace {
@@ -115,6 +116,17 @@ std::string What(const Cause& cause) {
   return "unknown";
 }
 
+// The first line; of a traceback of Python the last, which has the exception.
+std::string TellingLine(const std::string& text) {
+  std::vector<std::string> lines = Split(text, '\n');
+  std::erase(lines, "");
+  if (lines.empty()) return "";
+  const bool traceback = std::any_of(lines.begin(), lines.end(), [](const std::string& line) {
+    return line.starts_with("Traceback (most recent call last)");
+  });
+  return traceback ? lines.back() : lines.front();
+}
+
 }  // namespace
 
 const Member* FindMember(const Job& job, const NodeName& node) {
@@ -222,7 +234,7 @@ std::string Describe(const Cause& cause) {
   if (cause.rank >= 0) who = "rank " + std::to_string(cause.rank);
   if (!cause.node.empty()) who += (who.empty() ? "" : " on ") + cause.node;
   if (!who.empty()) text = who + (cause.rank >= 0 ? " " : ": ") + text;
-  if (!cause.text.empty()) text += " (" + cause.text.substr(0, cause.text.find('\n')) + ")";
+  if (!cause.text.empty()) text += " (" + TellingLine(cause.text) + ")";
   return text;
 }
 

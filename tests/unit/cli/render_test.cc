@@ -58,6 +58,11 @@ TEST(ResumeAdvice, NamesTheRunOfAJobThatHasCheckpointsAndEndedTooSoon) {
             "committed in /nfs/a\n");
   EXPECT_EQ(ResumeAdvice(job, {}), "");
   EXPECT_EQ(ResumeAdvice(job, {.store = "/nfs/a", .resume = job.run_id}), "");
+  for (const CauseKind lost : {CauseKind::kStore, CauseKind::kSuperseded}) {
+    JobView other = job;
+    other.cause.kind = lost;
+    EXPECT_EQ(ResumeAdvice(other, {.store = "/nfs/a"}), "");
+  }
   job.end = JobView::End::kSucceeded;
   EXPECT_EQ(ResumeAdvice(job, {.store = "/nfs/a"}), "");
 }

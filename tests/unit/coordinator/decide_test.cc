@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "launcher/coordinator/attempt.h"
+
 namespace muster {
 namespace {
 
@@ -281,6 +283,18 @@ TEST_F(Decides, WithAllNodesSilentTheJobWaitsAndSaysWhatReleasesIt) {
   Do(NodeDrained{"n2", "burnt", true});
   EXPECT_EQ(job().outcome, Outcome::kCancelled);
   EXPECT_EQ(job().exit_code, 143);
+}
+
+TEST_F(Decides, WhatATracebackEndsWithIsWhyARankFailed) {
+  Cause cause{
+      .kind = CauseKind::kExit,
+      .rank = 0,
+      .node = "n1",
+      .code = 1,
+      .text = "a warning\nTraceback (most recent call last):\n  File \"a.py\"\nKeyError: 7\n"};
+  EXPECT_EQ(Describe(cause), "rank 0 on n1 left with exit code 1 (KeyError: 7)");
+  cause.text = "cannot open a.txt\nbye\n";
+  EXPECT_EQ(Describe(cause), "rank 0 on n1 left with exit code 1 (cannot open a.txt)");
 }
 
 TEST_F(Decides, ASecondSubmissionWithOneKeyIsTheSameJob) {
