@@ -49,6 +49,8 @@ void Checkpoints::On(std::uint32_t from, const checkpoint_words::NoMoreSaves& /*
   if (!active_ || order_->host_index != 0) return;
   saves_.NoMore(from);
   GiveUp(saves_.GiveUp(RealClock().Now()));
+  loads_.NoMore(from);
+  EndLoads();
 }
 
 void Checkpoints::GiveUp(const std::vector<HeadSaves::GivenUp>& saves) {

@@ -10,6 +10,9 @@
 //      its part of it is written, or cannot be; NoMoreSaves, when all its ranks have ended.
 //   5. Head to all: SaveEnded, when the save is committed, or will not be: also when a host did not
 //      come to it within the time that the others' ranks and the store have.
+//   6. Each host to the head: LoadCame, when all its ranks have come to a load.  Head to each of
+//      them, when all hosts have, or not all in time: LoadOf, with the newest commit, the same for
+//      all.
 //
 // Pure; any thread.
 #pragma once
@@ -118,7 +121,27 @@ struct NoMoreSaves {
   }
 };
 
+struct LoadCame {
+  std::uint64_t number = 0;      // Of the host's own loads.
+  std::uint32_t timeout_ms = 0;  // So long may its ranks wait for others.
+  template <typename A>
+  void Fields(A& a) {
+    a(number, timeout_ms);
+  }
+};
+
+struct LoadOf {
+  std::uint64_t number = 0;  // Of LoadCame.
+  bool found = false;        // Else there is no commit, or an error.
+  mover::SaveName save;
+  std::string error;
+  template <typename A>
+  void Fields(A& a) {
+    a(number, found, save, error);
+  }
+};
+
 using Message = std::variant<Generation, ShardEnded, SaveEnded, AskParts, HasPart, PartsTold,
-                             MoveOn, MovedOn, SaveCame, NoMoreSaves>;
+                             MoveOn, MovedOn, SaveCame, NoMoreSaves, LoadCame, LoadOf>;
 
 }  // namespace muster::checkpoint_words

@@ -22,18 +22,23 @@ using mover_verdicts::TextOf;
 Checkpoints::Checkpoints(event_base* base, LinkServices& services, Callbacks callbacks)
     : services_(services),
       callbacks_(std::move(callbacks)),
-      meetings_(base, services,
-                {.reads =
-                     [this](const std::string& memory) {
-                       return reading_.contains(memory) || staged_.contains(memory);
-                     },
-                 .staged = [this](const auto& local_ranks, const auto& staged,
-                                  const auto& why_not) { Met(local_ranks, staged, why_not); },
-                 .came =
-                     [this](std::uint64_t step, std::uint32_t timeout_ms) {
-                       ToHead(checkpoint_words::SaveCame{.step = step, .timeout_ms = timeout_ms});
-                     },
-                 .load = [this](const mover::LoadParts& load) { AskLoadParts(load, 0); }}),
+      meetings_(
+          base, services,
+          {.reads =
+               [this](const std::string& memory) {
+                 return reading_.contains(memory) || staged_.contains(memory);
+               },
+           .staged = [this](const auto& local_ranks, const auto& staged,
+                            const auto& why_not) { Met(local_ranks, staged, why_not); },
+           .came =
+               [this](std::uint64_t step, std::uint32_t timeout_ms) {
+                 ToHead(checkpoint_words::SaveCame{.step = step, .timeout_ms = timeout_ms});
+               },
+           .load_came =
+               [this](std::uint64_t number, std::uint32_t timeout_ms) {
+                 ToHead(checkpoint_words::LoadCame{.number = number, .timeout_ms = timeout_ms});
+               },
+           .load = [this](const mover::LoadParts& load) { AskLoadParts(load, 0); }}),
       mover_(base),
       local_(base),
       later_(base) {}
@@ -51,6 +56,7 @@ void Checkpoints::Begin(const StartAttempt& order) {
   if (policy.store.empty()) return;
   meetings_.Begin(order);
   saves_.Begin(order.hosts);
+  loads_.Begin(order.hosts);
   if (order.host_index == 0) {
     gathering_.emplace();
     for (std::uint32_t host = 0; host < order.hosts.size(); ++host) gathering_->silent.insert(host);

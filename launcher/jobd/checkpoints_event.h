@@ -22,6 +22,7 @@
 
 #include "launcher/jobd/checkpoint_words.h"
 #include "launcher/jobd/commit_tries.h"
+#include "launcher/jobd/head_loads.h"
 #include "launcher/jobd/head_saves.h"
 #include "launcher/jobd/later_event.h"
 #include "launcher/jobd/leftover_table.h"
@@ -74,6 +75,7 @@ class Checkpoints {
   }
 
  private:
+  using Ranks = std::vector<std::uint32_t>;  // Local ones.
   // This node's part of a save, also beyond the end of its attempt.
   struct Flight {
     std::uint64_t life = 0;
@@ -87,14 +89,6 @@ class Checkpoints {
   };
   using FlightPtr = std::shared_ptr<Flight>;
   using CommittingPtr = std::shared_ptr<Committing>;
-  // What the head of a new attempt does before it claims the run.
-  struct Gathering {
-    std::set<std::uint32_t> silent;  // Hosts that have not told all yet.
-    LeftoverTable table;
-    std::deque<std::vector<LeftoverTable::Holder>> whole;  // To be committed, the first one now.
-    std::set<std::uint32_t> moving;                        // Nodes of the first one.
-    std::string error;
-  };
 
   void On(std::uint32_t from, const checkpoint_words::Generation& message);
   void On(std::uint32_t from, const checkpoint_words::ShardEnded& message);
@@ -106,6 +100,11 @@ class Checkpoints {
   void On(std::uint32_t from, const checkpoint_words::MovedOn& message);
   void On(std::uint32_t from, const checkpoint_words::SaveCame& message);
   void On(std::uint32_t from, const checkpoint_words::NoMoreSaves& message);
+  void On(std::uint32_t from, const checkpoint_words::LoadCame& message);
+  void On(std::uint32_t from, const checkpoint_words::LoadOf& message);
+  void EndLoads();
+  void AskNewest(const HeadLoads::Round& round, int deaths = 0);
+  void Answer(const HeadLoads::Round& round, checkpoint_words::LoadOf of);
   void GiveUp(const std::vector<HeadSaves::GivenUp>& saves);
   void MaybeGather();
   void AskFind(int deaths = 0);
@@ -118,10 +117,8 @@ class Checkpoints {
   // `deaths`: how many movers have died over this very request.
   void Claim(int deaths = 0);
   // `why_not`: this node has no part of it.
-  void Write(const std::vector<std::uint32_t>& local_ranks, const link::Staged& staged,
-             const std::string& why_not);
-  void Met(const std::vector<std::uint32_t>& local_ranks, const link::Staged& staged,
-           const std::string& why_not);
+  void Write(const Ranks& local_ranks, const link::Staged& staged, const std::string& why_not);
+  void Met(const Ranks& local_ranks, const link::Staged& staged, const std::string& why_not);
   void AskLoadParts(const mover::LoadParts& load, int deaths);
   std::uint64_t LimitOfNode() const;
   static mover::Part PartOf(const Flight& flight, const mover::ShardReport& report);
@@ -170,11 +167,8 @@ class Checkpoints {
   MoverProcess mover_;  // Of the shared store.
   MoverProcess local_;
   std::optional<StartAttempt> order_;
-  bool active_ = false;
-  bool settling_ = false;
-  bool gather_due_ = false;
-  bool gathered_ = false;
-  bool asked_for_parts_ = false;
+  bool active_ = false, settling_ = false;
+  bool gather_due_ = false, gathered_ = false, asked_for_parts_ = false;
   bool local_dropped_ = false;  // At the end of the job.
   int finishing_ = 0;           // Parts and commits on their way.
   int on_disk_ = 0;  // Of them, those that are in the local store or being written there.
@@ -186,6 +180,7 @@ class Checkpoints {
   std::map<std::uint64_t, std::vector<std::uint32_t>> stagers_;  // Step -> who is to be told.
   std::map<std::uint64_t, std::uint64_t> tries_;                 // Step -> how often saved.
   HeadSaves saves_;
+  HeadLoads loads_;
   Later later_;
   TimePoint look_until_{};                             // For parts, when the job is over.
   std::optional<Gathering> gathering_;                 // The head's.

@@ -2,19 +2,13 @@
 
 #include <algorithm>
 
+#include "launcher/jobd/save_texts.h"
 #include "runtime/base/text.h"
 
 namespace muster {
 namespace {
 
 constexpr std::size_t kGivenUpMax = 64;
-
-std::string RanksText(const Host& host) {
-  const std::string first = std::to_string(host.first_rank);
-  const std::string on = " (node " + host.node + ")";
-  if (host.slots.size() < 2) return "rank " + first + on;
-  return "ranks " + first + " to " + std::to_string(host.first_rank + host.slots.size() - 1) + on;
-}
 
 }  // namespace
 

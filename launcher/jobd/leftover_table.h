@@ -6,7 +6,10 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "runtime/base/mover_parts.h"
@@ -47,6 +50,15 @@ class LeftoverTable {
 
  private:
   std::map<mover::SaveName, std::map<std::uint32_t, Holder>> saves_;
+};
+
+// What the head of a new attempt does before it claims the run.
+struct Gathering {
+  std::set<std::uint32_t> silent;  // Hosts that have not told all yet.
+  LeftoverTable table;
+  std::deque<std::vector<LeftoverTable::Holder>> whole;  // To be committed, the first one now.
+  std::set<std::uint32_t> moving;                        // Nodes of the first one.
+  std::string error;
 };
 
 }  // namespace muster

@@ -20,6 +20,7 @@ MeetingPlace::MeetingPlace(event_base* base, LinkServices& services, const Callb
                  .staged = callbacks.staged,
                  .came = callbacks.came,
                  .note = [this](const std::string& note) { services_.Note(note); },
+                 .load_came = callbacks.load_came,
                  .load = callbacks.load}),
       deadline_(evtimer_new(base, OnDeadline, this)) {
   CHECK(deadline_ != nullptr);
@@ -50,6 +51,11 @@ void MeetingPlace::Hear(std::uint32_t local_rank, const link::ToJobd& message) {
   } else if (const auto* load = std::get_if<link::LoadParts>(&message)) {
     meetings_.On(local_rank, *load, RealClock().Now());
   }
+  ArmDeadline();
+}
+
+void MeetingPlace::Hear(const checkpoint_words::LoadOf& of) {
+  meetings_.On(of);
   ArmDeadline();
 }
 

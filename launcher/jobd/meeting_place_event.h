@@ -26,6 +26,7 @@ class MeetingPlace {
                        const std::string& why_not)>
         staged;
     std::function<void(std::uint64_t step, std::uint32_t timeout_ms)> came;
+    std::function<void(std::uint64_t number, std::uint32_t timeout_ms)> load_came;
     std::function<void(const mover::LoadParts&)> load;
   };
 
@@ -37,6 +38,7 @@ class MeetingPlace {
   void Begin(const StartAttempt& order);
   void End();
   void Hear(std::uint32_t local_rank, const link::ToJobd& message);
+  void Hear(const checkpoint_words::LoadOf& of);
   void Loaded(const Result<mover::PartsLoaded>& loaded, UniqueFd memory = UniqueFd());
   void MemoryFree();
   void Gone(std::uint32_t local_rank);

@@ -53,18 +53,14 @@ std::string WrongBytes(const link::SaveBegin& part) {
          "; is its libmuster_client of another version?";
 }
 
-bool OfOneCommit(const link::LoadParts& a, const link::LoadParts& b) {
-  return a.number == b.number && a.generation == b.generation && a.step == b.step &&
-         a.nonce == b.nonce && a.patterns == b.patterns;
-}
-
 // In packets that fit the link.
 std::vector<link::LoadedParts> Cut(link::LoadedParts whole) {
   std::vector<link::LoadedParts> packets;
   std::size_t text = 0;
   std::size_t tensor = 0;
   do {
-    link::LoadedParts packet{.number = whole.number, .bytes = whole.bytes, .more = true};
+    link::LoadedParts packet{
+        .number = whole.number, .bytes = whole.bytes, .more = true, .step = whole.step};
     packet.host_state = whole.host_state.substr(text, kTextMax);
     text += packet.host_state.size();
     std::size_t size = 0;
@@ -247,7 +243,7 @@ void RankMeetings::Gone(std::uint32_t local_rank) {
       if (at->copying.empty()) EndCopying(at);
     }
   }
-  if (load_ && !load_->asked) FailLoad(error);
+  if (load_ && !load_->step) FailLoad(error);
 }
 
 // ---- loads --------------------------------------------------------------------------------------
@@ -263,7 +259,7 @@ void RankMeetings::On(std::uint32_t local_rank, const link::LoadParts& packet, T
   arriving.tensors = std::move(tensors);
   if (packet.more) return;
   link::LoadParts part = std::move(arriving_load_.extract(local_rank).mapped());
-  if (load_ && (load_->asked || load_->parts.contains(local_rank))) {
+  if (load_ && (load_->number > 0 || load_->parts.contains(local_rank))) {
     return callbacks_.say(
         local_rank,
         link::LoadedParts{.number = part.number, .error = "an earlier load of this node goes on"},
@@ -274,24 +270,33 @@ void RankMeetings::On(std::uint32_t local_rank, const link::LoadParts& packet, T
   load_->deadline = std::min(load_->deadline, deadline);
   const bool alone = load_->parts.empty();
   const std::uint32_t first = alone ? local_rank : load_->parts.begin()->first;
-  const bool alike = alone || OfOneCommit(part, load_->parts.at(first));
+  const bool alike = alone || part.patterns == load_->parts.at(first).patterns;
   load_->parts[local_rank] = std::move(part);
   if (!gone_.empty()) return FailLoad(Rank(*gone_.begin()) + kEnded);
   if (!alike) {
     return FailLoad(Rank(local_rank) + " and " + Rank(first) +
-                    " load different things; all ranks load alike, as often and with the same "
-                    "pattern");
+                    " load different things; all ranks load alike, with the same pattern");
   }
-  if (load_->parts.size() == ranks_.size()) AskMover();
+  if (load_->parts.size() < ranks_.size()) return;
+  load_->number = ++loads_;
+  std::uint32_t timeout_ms = UINT32_MAX;
+  for (const auto& [rank, its] : load_->parts) timeout_ms = std::min(timeout_ms, its.timeout_ms);
+  callbacks_.load_came(load_->number, timeout_ms);
 }
 
-void RankMeetings::AskMover() {
-  load_->asked = true;
-  const link::LoadParts& first = load_->parts.begin()->second;
-  mover::LoadParts ask{.generation = first.generation,
-                       .step = first.step,
-                       .nonce = first.nonce,
-                       .patterns = first.patterns};
+void RankMeetings::On(const checkpoint_words::LoadOf& of) {
+  if (!load_ || load_->number != of.number || load_->step) return;  // Of one that has failed.
+  if (!of.error.empty()) return FailLoad(of.error);
+  if (!of.found) return EndLoad({.none = true});
+  AskMover(of.save);
+}
+
+void RankMeetings::AskMover(const mover::SaveName& save) {
+  load_->step = save.step;
+  mover::LoadParts ask{.generation = save.generation,
+                       .step = save.step,
+                       .nonce = save.nonce,
+                       .patterns = load_->parts.begin()->second.patterns};
   std::set<std::string> known;
   for (const auto& [local_rank, part] : load_->parts) {
     for (const link::StagedTensor& tensor : part.tensors) {
@@ -302,7 +307,7 @@ void RankMeetings::AskMover() {
 }
 
 void RankMeetings::Loaded(const Result<mover::PartsLoaded>& loaded) {
-  if (!load_ || !load_->asked) return;  // Of an attempt that is over.
+  if (!load_ || !load_->step) return;  // Of an attempt that is over.
   if (!loaded.ok()) return FailLoad(loaded.status().message());
   given_up_ = {};
   const Load load = *std::exchange(load_, std::nullopt);
@@ -312,8 +317,10 @@ void RankMeetings::Loaded(const Result<mover::PartsLoaded>& loaded) {
     begins[EncodeWire(loaded->tensors[i])] = loaded->begins[i];
   }
   for (const auto& [local_rank, part] : load.parts) {
-    link::LoadedParts whole{
-        .number = part.number, .bytes = loaded->bytes, .host_state = loaded->host_state};
+    link::LoadedParts whole{.number = part.number,
+                            .bytes = loaded->bytes,
+                            .host_state = loaded->host_state,
+                            .step = *load.step};
     whole.tensors = by_pattern ? loaded->tensors : part.tensors;
     if (by_pattern) whole.begins = loaded->begins;
     for (std::size_t i = 0; !by_pattern && i < part.tensors.size(); ++i) {
@@ -326,9 +333,15 @@ void RankMeetings::Loaded(const Result<mover::PartsLoaded>& loaded) {
 }
 
 void RankMeetings::FailLoad(const std::string& error) {
+  EndLoad({.error = error});
+}
+
+void RankMeetings::EndLoad(const link::LoadedParts& answer) {
   const Load load = *std::exchange(load_, std::nullopt);
   for (const auto& [local_rank, part] : load.parts) {
-    callbacks_.say(local_rank, link::LoadedParts{.number = part.number, .error = error}, "");
+    link::LoadedParts own = answer;
+    own.number = part.number;
+    callbacks_.say(local_rank, own, "");
   }
 }
 
@@ -340,7 +353,7 @@ std::optional<TimePoint> RankMeetings::deadline() const {
   for (const Save& save : saves_) {
     if (save.memory.empty()) take(save.deadline);
   }
-  if (load_ && !load_->asked) take(load_->deadline);
+  if (load_ && load_->number == 0) take(load_->deadline);
   return first;
 }
 
@@ -356,7 +369,7 @@ void RankMeetings::Tick(TimePoint now) {
                      checkpoint_words::kAllSave);
     }
   }
-  if (load_ && !load_->asked && load_->deadline <= now) {
+  if (load_ && load_->number == 0 && load_->deadline <= now) {
     FailLoad(Missing(RanksOf(load_->parts)) + " did not load in time; all ranks load alike");
   }
 }

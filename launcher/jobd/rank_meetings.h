@@ -16,9 +16,11 @@
 // step and one attempt.
 //
 // A load
-//   1. Each rank says LoadParts, of the same commit.
-//   2. When all have, one request to the mover asks for all of it, what several want only once.
-//   3. Each is told where its tensors are, in a memory that all of them map.
+//   1. Each rank says LoadParts.
+//   2. When all have, the head is told, and answers when all nodes have: LoadOf, with a commit.
+//   3. One request to the mover asks for all of it, what several want only once.
+//   4. Each is told where its tensors are, in a memory that all of them map.
+// How often a rank has loaded before does not count: ranks meet as they come.
 //
 // Pure; one thread.
 #pragma once
@@ -32,6 +34,7 @@
 #include <string>
 #include <vector>
 
+#include "launcher/jobd/checkpoint_words.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/link.h"
 #include "runtime/base/mover_load.h"
@@ -60,6 +63,9 @@ class RankMeetings {
     std::function<void(std::uint64_t step, std::uint32_t timeout_ms)> came;
     // A line for the job's story.
     std::function<void(const std::string&)> note;
+    // All ranks of this node have come to a load, and may wait so long for others.  To be answered
+    // by LoadOf.
+    std::function<void(std::uint64_t number, std::uint32_t timeout_ms)> load_came;
     // To be answered by Loaded.
     std::function<void(const mover::LoadParts&)> load;
   };
@@ -73,6 +79,7 @@ class RankMeetings {
   void On(std::uint32_t local_rank, const link::SaveBegin& part, TimePoint now);
   void On(std::uint32_t local_rank, const link::SaveCopied& copied);
   void On(std::uint32_t local_rank, const link::LoadParts& part, TimePoint now);
+  void On(const checkpoint_words::LoadOf& of);
   void Loaded(const Result<mover::PartsLoaded>& loaded);
   // That rank has ended: nobody waits for it.
   void Gone(std::uint32_t local_rank);
@@ -96,7 +103,8 @@ class RankMeetings {
   struct Load {
     TimePoint deadline;
     std::map<std::uint32_t, link::LoadParts> parts;
-    bool asked = false;
+    std::uint64_t number = 0;           // Once all have come.
+    std::optional<std::uint64_t> step;  // Of the commit that the mover was asked for.
   };
   using SaveAt = std::list<Save>::iterator;
 
@@ -105,7 +113,8 @@ class RankMeetings {
   void Fail(SaveAt save, const std::string& error, bool busy = false);
   void GiveUp(SaveAt save, const std::string& error);  // Also for those who have yet to come.
   void EndCopying(SaveAt save);
-  void AskMover();
+  void AskMover(const mover::SaveName& save);
+  void EndLoad(const link::LoadedParts& answer);
   void FailLoad(const std::string& error);
   std::string Missing(const std::vector<std::uint32_t>& local_ranks) const;
   std::string Rank(std::uint32_t local_rank) const;
@@ -124,6 +133,7 @@ class RankMeetings {
     std::set<std::uint32_t> missing;
   } given_up_;
   std::optional<Load> load_;
+  std::uint64_t loads_ = 0;
 };
 
 }  // namespace muster

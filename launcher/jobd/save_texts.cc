@@ -74,4 +74,11 @@ std::string MetadataText(const StartAttempt& order) {
   return text + "}";
 }
 
+std::string RanksText(const Host& host) {
+  const std::string first = std::to_string(host.first_rank);
+  const std::string on = " (node " + host.node + ")";
+  if (host.slots.size() < 2) return "rank " + first + on;
+  return "ranks " + first + " to " + std::to_string(host.first_rank + host.slots.size() - 1) + on;
+}
+
 }  // namespace muster

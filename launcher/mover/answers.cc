@@ -86,8 +86,13 @@ FromMover Answer(const Opening& at, const OpenNewest& /*open*/,
   const auto memory = allocate(bytes.size());
   if (!memory.ok()) return FailedWith(memory.status());
   std::copy(bytes.begin(), bytes.end(), memory->begin());
-  return CheckpointOpened{
-      .found = true, .bytes = bytes.size(), .notes = std::move((*opened)->notes)};
+  const checkpoint::SaveId save = (*opened)->record.save;
+  return CheckpointOpened{.found = true,
+                          .bytes = bytes.size(),
+                          .notes = std::move((*opened)->notes),
+                          .generation = save.generation,
+                          .step = save.step,
+                          .nonce = save.nonce};
 }
 
 FromMover Answer(const Opening& at, const ReadBlocks& read, std::span<std::byte> memory) {

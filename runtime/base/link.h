@@ -196,12 +196,12 @@ struct SaveCopied {
   }
 };
 
-// Asks for whole tensors by `patterns` (* and ? as in a shell), or for boxes, of one commit.
-// All ranks of the job ask at the same time and for the same commit.  Answered by LoadedParts.
+// Asks for whole tensors by `patterns` (* and ? as in a shell), or for boxes, of the newest commit.
+// All ranks of the job ask at the same time.  Answered by LoadedParts.
 struct LoadParts {
-  std::uint64_t number = 0;  // Of the load, counted by the rank.
-  std::uint64_t generation = 0, step = 0, nonce = 0;
-  std::uint32_t timeout_ms = 0;  // For the other ranks of this node.
+  std::uint64_t number = 0;                           // Of the load, counted by the rank.
+  std::uint64_t generation = 0, step = 0, nonce = 0;  // Not looked at: the head finds the commit.
+  std::uint32_t timeout_ms = 0;                       // For the other ranks.
   std::vector<std::string> patterns;
   std::vector<StagedTensor> tensors;
   bool more = false;  // As SaveBegin's.
@@ -339,9 +339,11 @@ struct LoadedParts {
   std::string host_state;
   std::string error;
   bool more = false;  // As SaveBegin's.
+  bool none = false;  // There is no commit yet.
+  std::uint64_t step = 0;
   template <typename A>
   void Fields(A& a) {
-    a(number, bytes, tensors, begins, host_state, error, more);
+    a(number, bytes, tensors, begins, host_state, error, more, none, step);
   }
 };
 

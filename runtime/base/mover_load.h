@@ -64,9 +64,10 @@ struct CheckpointOpened {
   bool found = false;
   std::uint64_t bytes = 0;
   std::vector<std::string> notes;
+  std::uint64_t generation = 0, step = 0, nonce = 0;  // The save.
   template <typename A>
   void Fields(A& a) {
-    a(found, bytes, notes);
+    a(found, bytes, notes, generation, step, nonce);
   }
 };
 

@@ -5,7 +5,7 @@
 #include "runtime/client/wire.h"
 
 // Indexes of link::ToJobd.
-enum { TYPE_OPEN = 8, TYPE_SAVE_BEGIN = 10, TYPE_SAVE_COPIED = 11, TYPE_LOAD_PARTS = 12 };
+enum { TYPE_SAVE_BEGIN = 10, TYPE_SAVE_COPIED = 11, TYPE_LOAD_PARTS = 12 };
 
 // ---- writing ------------------------------------------------------------------------------------
 
@@ -76,20 +76,12 @@ size_t muster_encode_save_copied(unsigned char* to, size_t room, uint64_t seq, u
   return EndPacket(&w, TYPE_SAVE_COPIED, seq);
 }
 
-size_t muster_encode_open(unsigned char* to, size_t room, uint64_t seq) {
-  muster_writer w = BeginPacket(to, room);
-  PutNumber(&w, 0, 1);
-  return EndPacket(&w, TYPE_OPEN, seq);
-}
-
 size_t muster_encode_load(unsigned char* to, size_t room, uint64_t seq, uint64_t number,
-                          const muster_save_id* save, uint32_t timeout_ms, muster_rest* rest) {
+                          uint32_t timeout_ms, muster_rest* rest) {
   const size_t before = rest->count;
   muster_writer w = BeginPacket(to, room);
   PutNumber(&w, number, 8);
-  PutNumber(&w, save->generation, 8);
-  PutNumber(&w, save->step, 8);
-  PutNumber(&w, save->nonce, 8);
+  for (int unused = 0; unused < 3; ++unused) PutNumber(&w, 0, 8);
   PutNumber(&w, timeout_ms, 4);
   const uint64_t any = rest->text.size > 0 && rest->any;
   PutNumber(&w, (rest->text.size > 0) + any, 4);
@@ -128,14 +120,6 @@ int muster_decode_save_into(muster_text body, muster_save_into* into) {
   into->bytes = GetNumber(&r, 8);
   into->error = GetText(&r);
   into->busy = More(&r) && GetNumber(&r, 1) != 0;
-  return r.ok;
-}
-
-int muster_decode_opened(muster_text body, muster_opened* opened) {
-  muster_reader r = ReaderOf(body);
-  opened->found = GetNumber(&r, 1) != 0;
-  opened->bytes = GetNumber(&r, 8);
-  opened->error = GetText(&r);
   return r.ok;
 }
 
@@ -182,6 +166,8 @@ int muster_decode_loaded(muster_text body, muster_loaded* loaded) {
   loaded->metadata = GetText(&r);
   loaded->error = GetText(&r);
   loaded->more = (int)GetNumber(&r, 1);
+  loaded->none = GetNumber(&r, 1) != 0;
+  loaded->step = GetNumber(&r, 8);
   return r.ok && begins == loaded->count;
 }
 

@@ -36,14 +36,8 @@ size_t muster_encode_save_begin(unsigned char* to, size_t room, uint64_t seq, ui
                                 muster_rest* rest);
 size_t muster_encode_save_copied(unsigned char* to, size_t room, uint64_t seq, uint64_t step,
                                  muster_text error);
-size_t muster_encode_open(unsigned char* to, size_t room, uint64_t seq);
-
-typedef struct muster_save_id {
-  uint64_t generation, step, nonce;
-} muster_save_id;
-
 size_t muster_encode_load(unsigned char* to, size_t room, uint64_t seq, uint64_t number,
-                          const muster_save_id* save, uint32_t timeout_ms, muster_rest* rest);
+                          uint32_t timeout_ms, muster_rest* rest);
 
 // ---- jobd to rank -------------------------------------------------------------------------------
 // Each reads the `body` of a muster_said of its type; 0: it makes no sense.
@@ -62,13 +56,6 @@ typedef struct muster_save_into {
 } muster_save_into;
 int muster_decode_save_into(muster_text body, muster_save_into* into);
 
-typedef struct muster_opened {
-  int found;
-  uint64_t bytes;
-  muster_text error;
-} muster_opened;
-int muster_decode_opened(muster_text body, muster_opened* opened);
-
 // A tensor of a LoadedParts; extents are little-endian numbers in the packet.
 typedef struct muster_loaded_tensor {
   muster_text name, dtype;
@@ -82,7 +69,8 @@ typedef struct muster_loaded {
   muster_text tensors;          // To be read by muster_next_loaded.
   const unsigned char* begins;  // `count` little-endian numbers.
   muster_text metadata, error;
-  int more;
+  int more, none;
+  uint64_t step;
 } muster_loaded;
 int muster_decode_loaded(muster_text body, muster_loaded* loaded);
 // The first of `tensors`, which moves on behind it.

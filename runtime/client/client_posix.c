@@ -287,27 +287,21 @@ static int AwaitValue(const char* key, uint64_t deadline, void* buffer, size_t* 
   }
 }
 
-int muster_kv_get(const char* key, void* buffer, size_t* length, uint32_t timeout_ms) {
-  const int state = muster_state();
-  if (!IsKey(key, 0) || length == NULL || (buffer == NULL && *length > 0)) return MUSTER_INVALID;
-  return state == MUSTER_OK ? muster_get_key(key, buffer, length, timeout_ms) : state;
-}
-
-int muster_set_key(const char* key, const char* value) {
-  const muster_text name = {key, strlen(key)}, text = {value, strlen(value)};
-  return muster_channel_kv_set(name, text, SEND_PATIENCE_MS);
-}
-
-int muster_get_key(const char* key, void* buffer, size_t* length, uint32_t timeout_ms) {
-  int status;
+static int GetKey(const char* key, void* buffer, size_t* length, uint32_t timeout_ms) {
   const uint64_t deadline = muster_now_us() + (uint64_t)timeout_ms * 1000;
   if (!muster_channel_turn(deadline)) return MUSTER_TIMEOUT;
   const uint64_t now = muster_now_us();
   const uint32_t left_ms = now >= deadline ? 0 : (uint32_t)((deadline - now + 999) / 1000);
   const uint64_t asked_until = now + (uint64_t)left_ms * 1000;
   const muster_text name = {key, strlen(key)};
-  status = muster_channel_kv_get(name, left_ms, SEND_PATIENCE_MS);
+  int status = muster_channel_kv_get(name, left_ms, SEND_PATIENCE_MS);
   if (status == MUSTER_OK) status = AwaitValue(key, asked_until, buffer, length);
   muster_channel_turn_over();
   return status;
+}
+
+int muster_kv_get(const char* key, void* buffer, size_t* length, uint32_t timeout_ms) {
+  const int state = muster_state();
+  if (!IsKey(key, 0) || length == NULL || (buffer == NULL && *length > 0)) return MUSTER_INVALID;
+  return state == MUSTER_OK ? GetKey(key, buffer, length, timeout_ms) : state;
 }

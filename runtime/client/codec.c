@@ -79,8 +79,7 @@ int muster_decode(const unsigned char* packet, size_t size, muster_said* said) {
     what.type = MUSTER_SAID_KV_REFUSED;
     if (More(&r)) what.key = GetText(&r);
   }
-  if (type == MUSTER_SAID_SAVED || type == MUSTER_SAID_OPENED || type == MUSTER_SAID_SAVE_INTO ||
-      type == MUSTER_SAID_LOADED) {
+  if (type == MUSTER_SAID_SAVED || type == MUSTER_SAID_SAVE_INTO || type == MUSTER_SAID_LOADED) {
     what.type = (int)type;
     what.body.data = (const char*)r.at;
     what.body.size = r.left;

@@ -56,7 +56,6 @@ enum muster_said_type {
   MUSTER_SAID_KV_REFUSED = 6,
   // Those of checkpoint_codec.h, in `body`.
   MUSTER_SAID_SAVED = 4,
-  MUSTER_SAID_OPENED = 7,
   MUSTER_SAID_SAVE_INTO = 9,
   MUSTER_SAID_LOADED = 10,
   MUSTER_SAID_OTHER = -1

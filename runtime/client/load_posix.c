@@ -1,5 +1,5 @@
-// A load: rank 0 asks which commit is the newest and tells the others by a key; every rank then
-// asks for what it wants of that one, and maps the memory that its node's job daemon answers with.
+// A load: every rank asks for what it wants of the newest commit, which the job daemons agree on,
+// and maps the memory that its node's answers with.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>
@@ -14,82 +14,7 @@
 #include "runtime/client/saves.h"
 #include "runtime/client/share.h"
 
-enum { READ_PATIENCE_MS = 1800000, NEWEST_MAX = 1100 };
-
-// What a manifest begins with (runtime/checkpoint/manifest_format.h).
-enum { ID_AT = 24, ID_SIZE = 24 };
-static const char kMagic[8] = {'M', 'U', 'S', 'T', 'E', 'R', 'C', 'K'};
-
-// ---- which commit -------------------------------------------------------------------------------
-
-typedef struct newest {
-  int found;
-  muster_save_id save;
-  char error[MUSTER_SENTENCE_MAX];
-} newest;
-
-static size_t EncodeOpen(void* what, unsigned char* to, size_t room, uint64_t seq, int again,
-                         int* more) {
-  (void)what, (void)again;
-  *more = 0;
-  return muster_encode_open(to, room, seq);
-}
-
-static int UseOpened(void* what, muster_said* said) {
-  newest* n = what;
-  muster_opened opened;
-  unsigned char head[ID_AT + 8 + ID_SIZE];
-  if (!muster_decode_opened(said->body, &opened)) return -1;
-  n->found = opened.found;
-  snprintf(n->error, sizeof n->error, "%.*s",
-           opened.error.size > 1000 ? 1000 : (int)opened.error.size, opened.error.data);
-  if (!opened.found) return 1;
-  if (said->fd < 0) {
-    muster_no_descriptor(n->error, sizeof n->error);
-    return 1;
-  }
-  const ssize_t size = pread(said->fd, head, sizeof head, 0);
-  if (size != (ssize_t)sizeof head || memcmp(head, kMagic, sizeof kMagic) != 0) {
-    snprintf(n->error, sizeof n->error, "the job daemon's manifest is none");
-    return 1;
-  }
-  n->save.generation = muster_little_endian(head + ID_AT);
-  n->save.step = muster_little_endian(head + ID_AT + 8);
-  n->save.nonce = muster_little_endian(head + ID_AT + 16);
-  return 1;
-}
-
-static void AskNewest(newest* n) {
-  const muster_question question = {EncodeOpen, MUSTER_SAID_OPENED, UseOpened, n};
-  const uint64_t deadline = muster_now_us() + (uint64_t)READ_PATIENCE_MS * 1000;
-  const int status = muster_ask(&question, deadline);
-  if (status != MUSTER_OK) snprintf(n->error, sizeof n->error, "%s", muster_status_text(status));
-}
-
-// The same for all ranks: what rank 0 found.
-static int FindNewest(uint64_t number, newest* n, uint32_t timeout_ms) {
-  char key[40], value[NEWEST_MAX];
-  size_t length = sizeof value - 1;
-  snprintf(key, sizeof key, "muster.load.%" PRIu64, number);
-  if (muster_rank() == 0) {
-    AskNewest(n);
-    snprintf(value, sizeof value, "%d %" PRIu64 " %" PRIu64 " %" PRIu64 " %s", n->found,
-             n->save.generation, n->save.step, n->save.nonce, n->error);
-    const int set = muster_set_key(key, value);
-    return set == MUSTER_OK ? set : muster_fail(set, "%s", muster_status_text(set));
-  }
-  const int status = muster_get_key(key, value, &length, timeout_ms);
-  if (status == MUSTER_TIMEOUT) {
-    return muster_fail(status, "rank 0 did not load in time; all ranks load alike");
-  }
-  if (status != MUSTER_OK) return muster_fail(status, "%s", muster_status_text(status));
-  value[length] = '\0';
-  int error_at = 0;
-  sscanf(value, "%d %" SCNu64 " %" SCNu64 " %" SCNu64 " %n", &n->found, &n->save.generation,
-         &n->save.step, &n->save.nonce, &error_at);
-  snprintf(n->error, sizeof n->error, "%s", value + error_at);
-  return MUSTER_OK;
-}
+enum { READ_PATIENCE_MS = 1800000 };
 
 // ---- what was read ------------------------------------------------------------------------------
 
@@ -106,9 +31,8 @@ typedef struct reading {
   // While it is being read.
   uint64_t number;
   uint32_t timeout_ms;
-  muster_save_id save;
   muster_rest rest, next;
-  int failed;
+  int failed, none;
   char error[MUSTER_SENTENCE_MAX];
 } reading;
 
@@ -128,8 +52,7 @@ static size_t EncodeLoad(void* what, unsigned char* to, size_t room, uint64_t se
   reading* r = what;
   if (!again) r->rest = r->next;
   r->next = r->rest;
-  const size_t size =
-      muster_encode_load(to, room, seq, r->number, &r->save, r->timeout_ms, &r->next);
+  const size_t size = muster_encode_load(to, room, seq, r->number, r->timeout_ms, &r->next);
   *more = r->next.count > 0;
   return size;
 }
@@ -205,6 +128,9 @@ static int UseLoaded(void* what, muster_said* said) {
   muster_loaded loaded;
   if (!muster_decode_loaded(said->body, &loaded) || loaded.number != r->number) return -1;
   if (loaded.error.size > 0) return Fail(r, "%.*s", loaded.error.data, loaded.error.size);
+  r->none = loaded.none;
+  if (loaded.none) return 1;
+  r->told.step = loaded.step;
   int fits = Grow(r, loaded.count) && AddMetadata(r, loaded.metadata);
   for (size_t i = 0; fits && i < loaded.count; ++i) {
     muster_loaded_tensor tensor;
@@ -236,36 +162,30 @@ static int UseLoaded(void* what, muster_said* said) {
 
 // `what` has boxes or a pattern.
 static int Read(const muster_rest* what, uint64_t number, uint32_t timeout_ms, reading** out) {
-  newest n = {0};
-  const int status = FindNewest(number, &n, timeout_ms);
-  if (status != MUSTER_OK) return status;
-  if (n.error[0] != '\0') return muster_fail(MUSTER_NOT_LOADED, "%s", n.error);
-  if (!n.found) return muster_fail(MUSTER_NONE, "the run has no checkpoint yet");
   reading* r = calloc(1, sizeof *r);
   if (r == NULL) return muster_fail(MUSTER_NOT_LOADED, "no memory");
   r->number = number;
   r->timeout_ms = timeout_ms;
-  r->save = n.save;
   r->next = *what;
-  r->told.step = n.save.step;
   const muster_question question = {EncodeLoad, MUSTER_SAID_LOADED, UseLoaded, r};
   const uint64_t patience_ms = (uint64_t)timeout_ms + READ_PATIENCE_MS;
   const int answered = muster_ask(&question, muster_now_us() + patience_ms * 1000);
   r->told.tensors = r->tensors;
   r->told.metadata = r->metadata == NULL ? "" : r->metadata;
-  if (answered == MUSTER_OK && !r->failed) {
+  if (answered == MUSTER_OK && !r->failed && !r->none) {
     muster_loaded_now();
     *out = r;
     return MUSTER_OK;
   }
   const int failed = answered != MUSTER_OK
                          ? muster_fail(answered, "%s", muster_status_text(answered))
-                         : muster_fail(MUSTER_NOT_LOADED, "%s", r->error);
+                     : r->none ? muster_fail(MUSTER_NONE, "the run has no checkpoint yet")
+                               : muster_fail(MUSTER_NOT_LOADED, "%s", r->error);
   muster_close_checkpoint(&r->told);
   return failed;
 }
 
-// MUSTER_OK when there may be a checkpoint.  Ranks count their loads alike, also those that fail.
+// MUSTER_OK when there may be a checkpoint.
 static int Ready(uint64_t* number) {
   static uint64_t loads;
   *number = ++loads;

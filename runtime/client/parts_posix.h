@@ -21,9 +21,6 @@ const muster_environment* muster_who(void);
 int muster_state(void);  // Opens the link at the first call.
 // Takes what everybody must hear of: the end of the job, saves that ended.  Closes `said->fd`.
 void muster_keep(muster_said* said);
-// As muster_kv_set and muster_kv_get, for any name.
-int muster_set_key(const char* key, const char* value);
-int muster_get_key(const char* key, void* buffer, size_t* length, uint32_t timeout_ms);
 
 // ---- ask_posix.c --------------------------------------------------------------------------------
 

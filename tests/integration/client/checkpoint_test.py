@@ -301,6 +301,30 @@ class Checkpoints(unittest.TestCase):
         self.assertIn("step 1 was not saved: " + why, self.call("logs", job))
         self.assertIn("step 1 is not saved: " + why, self.call("events", job))
 
+    def test_a_load_that_one_rank_makes_alone_costs_only_itself(self):
+        """On two nodes, and by ranks of one: all go on from the same step afterwards."""
+        script = ("import muster, numpy\n"
+                  "def load(**how):\n"
+                  "    try: found = muster.load(**how)\n"
+                  "    except (muster.Error, TimeoutError) as error: return print(error, flush=True)\n"
+                  "    print('loaded', found.step, found.state['w'].tolist(), flush=True)\n"
+                  "def save(step):\n"
+                  "    muster.save(step, {'w': numpy.full(2, step)})\n"
+                  "    muster.wait_saved()\n"
+                  "save(1)\n"
+                  "if muster.rank() == ODD: load(timeout=1)\n"
+                  "muster.kv_set(f'told {muster.rank()}', '')\n"
+                  "muster.kv_get(f'told {ODD}')\n"
+                  "save(2)\n"
+                  "load(), load('w*')\n")
+        for nodes, ranks, odd, missing in ((2, 1, 0, "rank 1 (node n1)"), (2, 1, 1, "rank 0 (node n0)"),
+                                           (1, 2, 0, "rank 1"), (1, 2, 1, "rank 0")):
+            _, store = self.places(f"alone{nodes}{odd}")
+            out = self.call("run", "-N", str(nodes), "--ranks-per-node", str(ranks), "--checkpoint-store", store, "--",
+                            PYTHON, "-c", script.replace("ODD", str(odd)).replace("load('w*')", "load(pattern='w*')"))
+            self.assertEqual(out.count(f"{missing} did not load in time; all ranks load alike"), 1, out)
+            self.assertEqual(out.count("loaded 2 [2, 2]"), 4, out)
+
     def test_threads_take_turns_and_forked_children_are_told(self):
         _, store = self.places("threads")
         out = self.call("run", "-N", "1", "--ranks-per-node", "1", "--checkpoint-store", store, "--", PYTHON,

@@ -75,8 +75,7 @@ TEST_F(CheckpointCodec, RefusesANameThatNoPacketHolds) {
   const muster_box box = {name.c_str(), "F32", 2, kGlobal, kOffset, kShape};
   muster_rest rest = {&box, 1, {"", 0}};
   EXPECT_EQ(muster_encode_save_begin(bytes_.data(), bytes_.size(), 0, 1, 2, 3, 4, &rest), 0U);
-  const muster_save_id save = {1, 2, 3};
-  EXPECT_EQ(muster_encode_load(bytes_.data(), bytes_.size(), 0, 1, &save, 3, &rest), 0U);
+  EXPECT_EQ(muster_encode_load(bytes_.data(), bytes_.size(), 0, 1, 3, &rest), 0U);
 }
 
 TEST_F(CheckpointCodec, WritesTheOthers) {
@@ -84,27 +83,19 @@ TEST_F(CheckpointCodec, WritesTheOthers) {
       Decoded<SaveCopied>(muster_encode_save_copied(bytes_.data(), bytes_.size(), 0, 9, {"no", 2}));
   EXPECT_EQ(copied.step, 9U);
   EXPECT_EQ(copied.error, "no");
-  Decoded<OpenCheckpoint>(muster_encode_open(bytes_.data(), bytes_.size(), 0));
-  const muster_save_id save = {5, 6, 7};
   const muster_box box = {"w", "F32", 2, kGlobal, kOffset, kShape};
   muster_rest rest = {&box, 1, {"", 0}};
-  auto load =
-      Decoded<LoadParts>(muster_encode_load(bytes_.data(), bytes_.size(), 0, 4, &save, 8, &rest));
+  auto load = Decoded<LoadParts>(muster_encode_load(bytes_.data(), bytes_.size(), 0, 4, 8, &rest));
   EXPECT_EQ(load.number, 4U);
-  EXPECT_EQ(load.generation, 5U);
-  EXPECT_EQ(load.step, 6U);
-  EXPECT_EQ(load.nonce, 7U);
   EXPECT_EQ(load.timeout_ms, 8U);
   EXPECT_TRUE(load.patterns.empty());
   EXPECT_EQ(load.tensors, std::vector{Tensor("w")});
   rest = {nullptr, 0, {"a*", 2}};
-  load =
-      Decoded<LoadParts>(muster_encode_load(bytes_.data(), bytes_.size(), 0, 4, &save, 8, &rest));
+  load = Decoded<LoadParts>(muster_encode_load(bytes_.data(), bytes_.size(), 0, 4, 8, &rest));
   EXPECT_EQ(load.patterns, std::vector<std::string>{"a*"});
   EXPECT_TRUE(load.tensors.empty());
   rest = {.text = {"a*", 2}, .any = 1};
-  load =
-      Decoded<LoadParts>(muster_encode_load(bytes_.data(), bytes_.size(), 0, 4, &save, 8, &rest));
+  load = Decoded<LoadParts>(muster_encode_load(bytes_.data(), bytes_.size(), 0, 4, 8, &rest));
   EXPECT_EQ(load.patterns, (std::vector<std::string>{"a*", ""}));
 }
 
@@ -126,25 +117,21 @@ TEST_F(CheckpointCodec, ReadsWhatIsAnswered) {
   EXPECT_EQ(String(into.error), "full");
   EXPECT_TRUE(into.busy);
 
-  said = Said(CheckpointOpened{.found = true, .bytes = 7, .error = "e"});
-  muster_opened opened;
-  ASSERT_EQ(said.type, MUSTER_SAID_OPENED);
-  ASSERT_TRUE(muster_decode_opened(said.body, &opened));
-  EXPECT_TRUE(opened.found);
-  EXPECT_EQ(opened.bytes, 7U);
-
   said = Said(LoadedParts{.number = 8,
                           .bytes = 192,
                           .tensors = {Tensor("a"), Tensor("bb")},
                           .begins = {64, 128},
                           .host_state = "{}",
-                          .more = true});
+                          .more = true,
+                          .step = 77});
   muster_loaded loaded;
   ASSERT_EQ(said.type, MUSTER_SAID_LOADED);
   ASSERT_TRUE(muster_decode_loaded(said.body, &loaded));
   EXPECT_EQ(loaded.count, 2U);
   EXPECT_EQ(loaded.bytes, 192U);
   EXPECT_TRUE(loaded.more);
+  EXPECT_FALSE(loaded.none);
+  EXPECT_EQ(loaded.step, 77U);
   EXPECT_EQ(String(loaded.metadata), "{}");
   muster_loaded_tensor tensor;
   muster_next_loaded(&loaded.tensors, &tensor);

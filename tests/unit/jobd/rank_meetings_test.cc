@@ -52,6 +52,10 @@ class RankMeetingsTest : public testing::Test {
              .came = [this](std::uint64_t step,
                             std::uint32_t timeout_ms) { came_.emplace_back(step, timeout_ms); },
              .note = [this](const std::string& note) { notes_.push_back(note); },
+             .load_came =
+                 [this](std::uint64_t number, std::uint32_t timeout_ms) {
+                   load_came_.emplace_back(number, timeout_ms);
+                 },
              .load = [this](const mover::LoadParts& load) { asked_.push_back(load); }}) {
     meetings_.Begin({6, 7});  // The job's ranks 6 and 7 are on this node.
   }
@@ -78,6 +82,7 @@ class RankMeetingsTest : public testing::Test {
   std::vector<std::pair<std::uint64_t, std::uint32_t>> came_;
   std::vector<std::string> notes_;
   std::vector<mover::LoadParts> asked_;
+  std::vector<std::pair<std::uint64_t, std::uint32_t>> load_came_;
   std::set<std::string> read_;  // By a save.
   RankMeetings meetings_;
 };
@@ -233,17 +238,28 @@ TEST_F(RankMeetingsTest, APartThatHasOtherBytesThanItSaysIsRefusedForAllAndTheNe
 
 // ---- loads --------------------------------------------------------------------------------------
 
+checkpoint_words::LoadOf Commit(std::uint64_t number, std::uint64_t step) {
+  return {.number = number, .found = true, .save = {.generation = 2, .step = step, .nonce = 4}};
+}
+
 link::StagedTensor Box(const std::string& name, std::uint64_t offset) {
   return {.name = name, .dtype = "U8", .global_shape = {9}, .offset = {offset}, .shape = {3}};
 }
 
 TEST_F(RankMeetingsTest, AsksOnceForWhatSeveralRanksWant) {
-  link::LoadParts part{.number = 1, .generation = 2, .step = 30, .nonce = 4, .timeout_ms = 1000};
+  link::LoadParts part{.number = 1, .timeout_ms = 1000};
   part.tensors = {Box("w", 0), Box("b", 0)};
   meetings_.On(0, part, now_);
+  part = {.number = 8, .timeout_ms = 700};  // It has loaded more often.
   part.tensors = {Box("w", 3), Box("b", 0)};
   meetings_.On(1, part, now_);
+  ASSERT_EQ(load_came_.size(), 1U);
+  EXPECT_EQ(load_came_[0].second, 700U);
+  EXPECT_TRUE(asked_.empty());
+  meetings_.On(Commit(load_came_[0].first, 30));
+  meetings_.On(Commit(load_came_[0].first, 31));  // Not again.
   ASSERT_EQ(asked_.size(), 1U);
+  EXPECT_EQ(asked_[0].generation, 2U);
   EXPECT_EQ(asked_[0].step, 30U);
   ASSERT_EQ(asked_[0].tensors, (std::vector{Box("w", 0), Box("b", 0), Box("w", 3)}));
   meetings_.Loaded(mover::PartsLoaded{.bytes = 192,
@@ -257,6 +273,10 @@ TEST_F(RankMeetingsTest, AsksOnceForWhatSeveralRanksWant) {
     EXPECT_EQ(said.memory, packets.back().more ? "" : RankMeetings::kLoaded);
   }
   ASSERT_EQ(packets.size(), 3U);  // The text is long.
+  for (const link::LoadedParts& packet : packets) {
+    EXPECT_EQ(packet.number, 8U);
+    EXPECT_EQ(packet.step, 30U);
+  }
   EXPECT_EQ(packets[0].begins, (std::vector<std::uint64_t>{128, 64}));
   EXPECT_FALSE(packets[2].more);
   EXPECT_EQ(
@@ -265,14 +285,14 @@ TEST_F(RankMeetingsTest, AsksOnceForWhatSeveralRanksWant) {
 }
 
 TEST_F(RankMeetingsTest, LoadsNothingForRanksThatDisagree) {
-  link::LoadParts part{.number = 1, .step = 30, .timeout_ms = 1000};
+  link::LoadParts part{.number = 1, .timeout_ms = 1000};
   for (const std::uint32_t first : {0U, 1U}) {
     said_.clear();
     part.patterns = {"*"};
     meetings_.On(first, part, now_);
     part.patterns = {"a*"};
     meetings_.On(1 - first, part, now_);
-    EXPECT_TRUE(asked_.empty());
+    EXPECT_TRUE(load_came_.empty());
     for (const std::uint32_t local_rank : {0U, 1U}) {
       EXPECT_NE(LastTo<link::LoadedParts>(local_rank).error.find(" load different things"),
                 std::string::npos);
@@ -282,6 +302,32 @@ TEST_F(RankMeetingsTest, LoadsNothingForRanksThatDisagree) {
   meetings_.Tick(now_ + seconds(1));
   EXPECT_EQ(LastTo<link::LoadedParts>(0).error,
             "rank 7 did not load in time; all ranks load alike");
+}
+
+TEST_F(RankMeetingsTest, WhatTheHeadSaysOfALoadReachesAllAndAnOldAnswerNobody) {
+  const link::LoadParts part{.number = 3, .timeout_ms = 1000, .patterns = {"*"}};
+  const auto load = [&] {
+    for (const std::uint32_t rank : {0U, 1U}) meetings_.On(rank, part, now_);
+    return load_came_.back().first;
+  };
+  const std::uint64_t first = load();
+  meetings_.Tick(now_ + seconds(60));  // The head knows who is late.
+  EXPECT_TRUE(said_.empty());
+  meetings_.On({.number = first, .error = "rank 0 (node n0) did not load in time"});
+  const std::uint64_t second = load();
+  meetings_.On(Commit(first, 30));
+  EXPECT_TRUE(asked_.empty());
+  meetings_.On({.number = second});
+  for (const std::uint32_t rank : {0U, 1U}) {
+    EXPECT_TRUE(LastTo<link::LoadedParts>(rank).none);
+    EXPECT_EQ(LastTo<link::LoadedParts>(rank).number, 3U);
+  }
+  const std::uint64_t third = load();
+  meetings_.Gone(1);
+  EXPECT_EQ(LastTo<link::LoadedParts>(0).error,
+            "rank 7 has ended; all ranks save and load together");
+  meetings_.On(Commit(third, 30));
+  EXPECT_TRUE(asked_.empty());
 }
 
 TEST_F(RankMeetingsTest, RanksThatDoNotHaveTheSameSaveNothing) {
@@ -332,8 +378,9 @@ TEST_F(RankMeetingsTest, ARankThatComesTooLateHearsOfItAndTheNextSaveIsWhole) {
 TEST_F(RankMeetingsTest, AfterALoadAStepThatWasGivenUpIsSavedAgain) {
   meetings_.On(0, Part(5), now_);
   meetings_.Tick(now_ + seconds(61));
-  const link::LoadParts load{.number = 1, .step = 4, .timeout_ms = 1000, .patterns = {"*"}};
+  const link::LoadParts load{.number = 1, .timeout_ms = 1000, .patterns = {"*"}};
   for (const std::uint32_t rank : {0U, 1U}) meetings_.On(rank, load, now_);
+  meetings_.On(Commit(1, 4));
   meetings_.Loaded(mover::PartsLoaded{});
   Meet(5);
   EXPECT_EQ(LastTo<link::SaveInto>(0).error, "");
