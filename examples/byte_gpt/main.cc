@@ -42,7 +42,8 @@ void AddOptions(CLI::App& app, ByteGptOptions& options) {
       ->check(CLI::Range(1, 65536));
   app.add_option("--data", options.data, "Text to train on: a file or a folder")
       ->capture_default_str();
-  app.add_option("--checkpoint-every", options.checkpoint_every, "Steps between checkpoints");
+  app.add_option("--checkpoint-every", options.checkpoint_every,
+                 "Steps between checkpoints (0: none is saved, and none loaded)");
   app.add_flag("--skip-busy-saves", options.skip_busy_saves,
                "Leave out a checkpoint rather than wait while two are still being written");
   app.add_option("--checkpoint-dir", options.checkpoint_dir,

@@ -179,6 +179,45 @@ int Unpin(const At& at) {
   return kExitOk;
 }
 
+int Drop(const At& at) {
+  const bool json = at.command.common.json;
+  const std::string& run = at.runs[0];
+  const auto commit = ParseName(at.command.commit);
+  if (!commit.ok()) return Fail(commit.status(), json);
+  auto order = OrderOf(at, run);
+  if (!order.ok()) return Fail(order.status(), json);
+  if (!order->has_value()) {
+    return Fail(Status(Code::kNotFound, "run " + run + " has no commit"), json);
+  }
+  (*order)->drop = *commit;
+  const auto plan = PlanLetGo(at.store, **order);
+  if (!plan.ok()) return Fail(plan.status(), json);
+  const auto found = std::find_if(plan->commits.begin(), plan->commits.end(),
+                                  [&](const auto& one) { return one.id == *commit; });
+  if (found == plan->commits.end()) {
+    return Fail(Status(Code::kNotFound, "run " + run + " has no commit " + NameOf(*commit) +
+                                            "; `muster ckpt ls` lists them"),
+                json);
+  }
+  if (!found->kept.empty()) {
+    return Fail(Status(Code::kInvalid, NameOf(run, *commit) + " stays, since it is pinned; " +
+                                           "`muster ckpt unpin` it first"),
+                json);
+  }
+  const auto freed = LetGo(at.store, **order);
+  if (!freed.ok()) return Fail(freed.status(), json);
+  const auto left = checkpoint::ListCommits(at.store, run);
+  if (!left.ok()) return Fail(left.status(), json);
+  const std::string newest = left->empty() ? "" : NameOf(left->front());
+  const Json result = {{"run", run}, {"dropped", NameOf(*commit)}, {"newest", newest}};
+  Print(json ? Dump(result)
+             : NameOf(run, *commit) + " is gone; " +
+                   (newest.empty() ? "the run has no commit any more"
+                                   : "the newest of the run is " + newest) +
+                   "\n");
+  return kExitOk;
+}
+
 int Adopt(const At& at) {
   const bool json = at.command.common.json;
   const std::string& run = at.runs[0];

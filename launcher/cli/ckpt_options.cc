@@ -12,8 +12,8 @@
 namespace muster {
 namespace {
 
-const std::vector<std::string> kActions = {"ls",     "show", "verify", "gc",
-                                           "export", "pin",  "unpin",  "adopt"};
+const std::vector<std::string> kActions = {"ls",  "show",  "verify", "gc",  "export",
+                                           "pin", "unpin", "adopt",  "drop"};
 
 // "800000", "5G", "500MB": bytes, by thousands.
 std::optional<std::uint64_t> ParseSize(std::string text) {
@@ -37,7 +37,8 @@ void AddCkptOptions(CLI::App& app, CkptCommand& ckpt) {
                  "ls: runs and commits.  show: what a commit holds.  verify: read it all, check "
                  "every CRC.  gc: remove what nothing needs.  export: write a folder as Hugging "
                  "Face has them.  pin, unpin: keep a commit for ever, or no longer.  adopt: commit "
-                 "a save that is complete and was never committed")
+                 "a save that is complete and was never committed.  drop: remove one commit, "
+                 "such as a damaged one, so that the one before it is the newest")
       ->required()
       ->check(CLI::IsMember(kActions));
   app.add_option("STORE", ckpt.store, "The store: a folder, or nfs://HOST/EXPORT")->required();
@@ -91,7 +92,9 @@ std::string CheckCkpt(const CkptCommand& ckpt) {
   };
   const CkptCommand none;
   const Use uses[] = {
-      {"--commit", !ckpt.commit.empty(), {"show", "verify", "export", "pin", "unpin", "adopt"}},
+      {"--commit",
+       !ckpt.commit.empty(),
+       {"show", "verify", "export", "pin", "unpin", "adopt", "drop"}},
       {"--tensor", !ckpt.tensors.empty(), {"show", "verify", "export"}},
       {"--deep", ckpt.deep, {"verify"}},
       {"--quick", ckpt.quick, {"verify"}},
@@ -106,7 +109,7 @@ std::string CheckCkpt(const CkptCommand& ckpt) {
     return std::string(use.option) + " goes with " + Join(use.of, ", ") + "; not with " +
            ckpt.action;
   }
-  const std::vector<std::string> of_one_run = {"export", "pin", "unpin", "adopt"};
+  const std::vector<std::string> of_one_run = {"export", "pin", "unpin", "adopt", "drop"};
   const bool one = std::count(of_one_run.begin(), of_one_run.end(), ckpt.action) > 0;
   if (ckpt.run.empty() && (one || !ckpt.commit.empty())) {
     return "RUN is missing: " + (one ? ckpt.action : "--commit") +
@@ -115,8 +118,8 @@ std::string CheckCkpt(const CkptCommand& ckpt) {
   if (ckpt.action == "export" && ckpt.out.empty()) {
     return "--out is missing: the folder to write, such as --out /data/model";
   }
-  if (ckpt.action == "adopt" && ckpt.commit.empty()) {
-    return "--commit is missing: which save, as `muster ckpt ls` names it, such as g1-s20";
+  if ((ckpt.action == "adopt" || ckpt.action == "drop") && ckpt.commit.empty()) {
+    return "--commit is missing: which one, as `muster ckpt ls` names it, such as g1-s20";
   }
   return "";
 }

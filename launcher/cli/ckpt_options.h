@@ -35,7 +35,8 @@ inline constexpr char kCkptExamples[] =
     "  muster ckpt gc STORE RUN --keep last=3,every=6h,best=2,metric=loss_ema --dry-run\n"
     "  muster ckpt export STORE RUN --out /data/model --max-shard-size 2G\n"
     "  muster ckpt pin STORE RUN --commit g1-s200 --reason 'goes into the paper'\n"
-    "  muster ckpt adopt STORE RUN --commit g1-s250\n";
+    "  muster ckpt adopt STORE RUN --commit g1-s250\n"
+    "  muster ckpt drop STORE RUN --commit g1-s250\n";
 
 void AddCkptOptions(CLI::App& app, CkptCommand& ckpt);
 // What is wrong with the options together, or empty.

@@ -260,6 +260,7 @@ int Act(const At& at) {
   if (action == "export") return ckpt::Export(at);
   if (action == "pin") return ckpt::Pin(at);
   if (action == "unpin") return ckpt::Unpin(at);
+  if (action == "drop") return ckpt::Drop(at);
   if (action == "adopt") return ckpt::Adopt(at);
   return List(at);
 }

@@ -65,6 +65,7 @@ int Gc(const At& at);
 int Export(const At& at);
 int Pin(const At& at);
 int Unpin(const At& at);
+int Drop(const At& at);
 int Adopt(const At& at);
 
 }  // namespace muster::ckpt

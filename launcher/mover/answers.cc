@@ -4,6 +4,7 @@
 
 #include "runtime/checkpoint/claim.h"
 #include "runtime/checkpoint/commit.h"
+#include "runtime/checkpoint/load.h"
 #include "runtime/checkpoint/parts.h"
 #include "runtime/checkpoint/retention.h"
 #include "runtime/checkpoint/shard.h"
@@ -15,6 +16,25 @@ checkpoint::SaveId SaveOf(const auto& request) {
   return {.generation = request.generation, .step = request.step, .nonce = request.nonce};
 }
 
+// Of a load: an older commit is never taken instead, so what helps is said.
+FromMover NotLoaded(const Status& status) {
+  if (status.code() != Code::kDataLoss) return FailedWith(status);
+  return FailedWith(Status(Code::kDataLoss, status.message() +
+                                                "; `muster ckpt verify` says what is damaged, and "
+                                                "`muster ckpt drop` lets the commit before it be "
+                                                "the newest"));
+}
+
+// Whether anything was ever claimed or committed.
+Result<bool> HasRun(const Opening& at) {
+  const auto highest = checkpoint::HighestClaim(at.store, at.run);
+  if (!highest.ok()) return highest.status();
+  if (*highest > 0) return true;
+  const auto commits = checkpoint::ListCommits(at.store, at.run);
+  if (!commits.ok()) return commits.status();
+  return !commits->empty();
+}
+
 }  // namespace
 
 FromMover FailedWith(const Status& status) {
@@ -23,9 +43,9 @@ FromMover FailedWith(const Status& status) {
 
 FromMover Answer(const Opening& at, const Claim& claim, std::uint64_t nonce, std::int64_t now_ms) {
   if (claim.must_exist) {
-    const auto highest = checkpoint::HighestClaim(at.store, at.run);
-    if (!highest.ok()) return FailedWith(highest.status());
-    if (*highest == 0) {
+    const auto has = HasRun(at);
+    if (!has.ok()) return FailedWith(has.status());
+    if (!*has) {
       return FailedWith(Status(Code::kNotFound, "it has no run " + at.run + " to go on with; " +
                                                     "`muster ckpt ls` lists those it has"));
     }
@@ -66,7 +86,7 @@ FromMover Answer(const Opening& at, const Commit& commit, std::int64_t now_ms) {
 
 FromMover Answer(const Opening& at, const Load& /*load*/, const checkpoint::Allocate& allocate) {
   auto loaded = checkpoint::Load(at.store, at.run, allocate);
-  if (!loaded.ok()) return FailedWith(loaded.status());
+  if (!loaded.ok()) return NotLoaded(loaded.status());
   if (!loaded->has_value()) return Loaded{.found = false};
   checkpoint::Checkpoint& checkpoint = **loaded;
   return Loaded{.found = true,
@@ -80,7 +100,7 @@ FromMover Answer(const Opening& at, const Load& /*load*/, const checkpoint::Allo
 FromMover Answer(const Opening& at, const OpenNewest& /*open*/,
                  const checkpoint::Allocate& allocate) {
   auto opened = checkpoint::OpenNewest(at.store, at.run);
-  if (!opened.ok()) return FailedWith(opened.status());
+  if (!opened.ok()) return NotLoaded(opened.status());
   if (!opened->has_value()) return CheckpointOpened{.found = false};
   const auto bytes = (*opened)->manifest.bytes();
   const auto memory = allocate(bytes.size());
@@ -107,20 +127,20 @@ FromMover Answer(const Opening& at, const ReadBlocks& read, std::span<std::byte>
   }
   Status done = checkpoint::CheckSize(at.store, path, read.file_size);
   if (done.ok()) done = ReadBlocksInto(at.store, blocks, memory.first(blocks.bytes()));
-  return done.ok() ? FromMover(BlocksRead{}) : FailedWith(done);
+  return done.ok() ? FromMover(BlocksRead{}) : NotLoaded(done);
 }
 
 FromMover Answer(const Opening& at, const LoadParts& load, const checkpoint::Allocate& allocate) {
   constexpr std::uint64_t kLine = 64;
   const checkpoint::SaveId save = SaveOf(load);
   const auto record = checkpoint::ReadCommit(at.store, at.run, checkpoint::IdOf(save));
-  if (!record.ok()) return FailedWith(record.status());
+  if (!record.ok()) return NotLoaded(record.status());
   if (record->save != save) {
     return FailedWith(Status(Code::kNotFound, "the commit of step " + std::to_string(save.step) +
                                                   " is another one by now"));
   }
   auto manifest = checkpoint::ReadManifest(at.store, *record);
-  if (!manifest.ok()) return FailedWith(manifest.status());
+  if (!manifest.ok()) return NotLoaded(manifest.status());
   std::vector<link::StagedTensor> wanted;
   if (!load.patterns.empty()) {
     auto whole = checkpoint::WholeTensors(*manifest, load.patterns);
@@ -141,7 +161,7 @@ FromMover Answer(const Opening& at, const LoadParts& load, const checkpoint::All
   std::vector<std::byte*> into;
   for (const std::uint64_t begin : loaded.begins) into.push_back(memory->data() + begin);
   const Status filled = checkpoint::Fill(at.store, checkpoint::FolderOf(at.run, save), *plan, into);
-  return filled.ok() ? FromMover(std::move(loaded)) : FailedWith(filled);
+  return filled.ok() ? FromMover(std::move(loaded)) : NotLoaded(filled);
 }
 
 FromMover Answer(const Opening& at, const KeepPart& keep) {

@@ -1,7 +1,6 @@
 #include "runtime/checkpoint/retention.h"
 
 #include <algorithm>
-#include <limits>
 #include <set>
 #include <vector>
 
@@ -52,7 +51,10 @@ Result<Records> Sort(Store& store, const LetGoOrder& order, const std::vector<Pi
                           .metrics = found.back().metrics,
                           .pinned = HasPin(pins, commit, order.now_ms)});
   }
-  const std::vector<std::string> kept = WhyKept(candidates, order.rules);
+  std::vector<std::string> kept = WhyKept(candidates, order.rules);
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    if (order.drop == candidates[i].id && !candidates[i].pinned) kept[i].clear();
+  }
   Records records;
   for (std::size_t i = 0; i < candidates.size(); ++i) {
     const CommitId id = candidates[i].id;
@@ -112,7 +114,8 @@ Result<std::vector<SaveId>> StillRubbish(Store& store, const LetGoOrder& order,
   const auto pins = LookForPins(store, order.run, order.nonce);
   if (!pins.ok()) return pins.status();
   LetGoOrder all = order;
-  all.rules = {.last = std::numeric_limits<std::uint32_t>::max()};
+  all.rules = {.last = kKeepAll};
+  all.drop.reset();
   const auto now = Sort(store, all, *pins);
   if (!now.ok()) return now.status();
   std::vector<SaveId> still;

@@ -16,6 +16,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,8 @@ struct LetGoOrder {
   KeepRules rules;
   std::int64_t now_ms = 0;  // Ends leases.
   std::uint64_t nonce = 0;  // Of the caller.
+  // Goes whatever the rules say, unless it is pinned: one that is damaged, say.
+  std::optional<CommitId> drop = std::nullopt;
 };
 
 // Called by a committer after its commit of `newest`.

@@ -140,6 +140,9 @@ TEST(Mover, ARunThatMustBeThereIsNotBegun) {
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
   Expect<Claimed>(mover.Ask(Claim{}));
   EXPECT_EQ(Expect<Claimed>(mover.Ask(claim)).generation, 2U);
+  Expect<Committed>(Save(mover, 2, 5));
+  std::filesystem::remove_all(folder.path() + "/" + checkpoint::kRun + "/claims");
+  EXPECT_EQ(Expect<Claimed>(mover.Ask(claim)).generation, 3U);  // It has a commit.
 }
 
 TEST(Mover, AnswersEachMistakeAndLivesOn) {

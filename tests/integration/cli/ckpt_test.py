@@ -107,6 +107,35 @@ class Ckpt(unittest.TestCase):
         self.ckpt("gc", "--keep", "last=1,best=1,metric=loss_ema")
         self.assertEqual(self.commits()[0], "g1-s10")
 
+    def test_who_drops_a_damaged_commit_goes_on_from_the_one_before(self):
+        with open(self.shard("g1-s10"), "r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            last = file.read(1)
+            file.seek(-1, os.SEEK_END)
+            file.write(bytes([last[0] ^ 1]))
+        resume = [MUSTER, "run", "-N", "1", "--ranks-per-node", "1", "--checkpoint-store", self.store,
+                  "--checkpoint-resume", self.run_id, "--", os.path.join(BIN, "byte_gpt"), "--steps", "10",
+                  "--checkpoint-every", "2"]
+        done = subprocess.run(resume, check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("CRC-32C", done.stderr.decode())
+        self.assertIn("`muster ckpt drop` lets the commit before it be the newest", done.stderr.decode())
+        told = self.ckpt("drop", self.run_id, "--commit", "g1-s10")
+        self.assertEqual((told["dropped"], told["newest"]), ("g1-s10", "g1-s8"))
+        self.assertEqual(self.commits(), ["g1-s8", "g1-s2"])
+        self.assertEqual(self.ckpt("ls")[0]["rubbish"], [])
+        done = subprocess.run(resume, check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        self.assertIn("restored step 8 from a commit", done.stdout.decode())
+
+    def test_drop_refuses_what_is_pinned_or_not_there(self):
+        self.ckpt("pin", self.run_id, "--commit", "g1-s8")
+        self.assertIn("since it is pinned", self.ckpt("drop", self.run_id, "--commit", "g1-s8", status=2))
+        self.assertIn("has no commit g1-s9; `muster ckpt ls`", self.ckpt("drop", self.run_id, "--commit", "g1-s9",
+                                                                        status=2))
+        self.assertIn("--commit is missing", self.ckpt("drop", self.run_id, status=2))
+        self.assertEqual(self.commits(), ["g1-s10", "g1-s8", "g1-s2"])
+
     def test_adopt_commits_what_is_whole_and_nothing_else(self):
         record = os.path.join(self.store, self.run_id, "commits", "g0000000001-s000000000010.json")
         os.remove(record)

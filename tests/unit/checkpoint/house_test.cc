@@ -83,6 +83,24 @@ TEST(Keep, TheNewestOnePerPeriodTheBestAndThePinnedStay) {
   EXPECT_EQ(stays({.last = 1, .every_min = 120}), (Steps{8, 7, 4, 1}));
 }
 
+TEST(Keep, OneThatIsDroppedGoesWithItsDataUnlessItIsPinned) {
+  FaultyStore store;
+  Prepare(store);
+  const auto before = *ListCommits(store, kRun);
+  ASSERT_GE(before.size(), 2U);
+  LetGoOrder order = KeepOne();
+  order.rules = {.last = kKeepAll};
+  order.drop = before.front();
+  EXPECT_EQ(LetGo(store, order)->commits, 1U);
+  const auto after = *ListCommits(store, kRun);
+  EXPECT_EQ(after, (std::vector<CommitId>(before.begin() + 1, before.end())));
+  EXPECT_EQ(store.List(DataFolder(kRun))->size(), after.size());
+  ASSERT_TRUE(Pin(store, kRun, {.commit = after.front(), .nonce = 5}, "").ok());
+  order.drop = after.front();
+  EXPECT_EQ(LetGo(store, order)->commits, 0U);
+  EXPECT_EQ(*ListCommits(store, kRun), after);
+}
+
 TEST(Keep, WhatALaterAttemptHasNotPassedYetStays) {
   std::vector<KeepCandidate> commits = {{.id = {.generation = 2, .step = 3}},
                                         {.id = {.generation = 2, .step = 2}},
