@@ -122,7 +122,8 @@ def save(step: int, state: Dict[str, Any], metadata: Optional[Dict[str, Any]] = 
 def wait_saved(timeout: Optional[float] = None) -> Optional[int]:
     """Waits until no save is under way; the newest step that this attempt committed, or None if there is none.
 
-    Error: the last save failed, and why; not of one that was left out, where save() returned False.  TimeoutError: it is still under way after `timeout` seconds.
+    Error: the last save failed, and why; not of one that was left out, where save() returned False.
+    TimeoutError: it is still under way after `timeout` seconds.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
