@@ -1,4 +1,5 @@
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -71,8 +72,9 @@ Result<CommitId> One(const At& at) {
 }
 
 // The store to write to: a folder that is new, or empty.
-Result<std::unique_ptr<checkpoint::Store>> OpenOut(const std::string& out) {
-  if (!checkpoint::IsNfsUrl(out) && mkdir(out.c_str(), 0777) != 0 && errno != EEXIST) {
+Result<std::unique_ptr<checkpoint::Store>> OpenOut(const std::string& out, bool& made) {
+  made = !checkpoint::IsNfsUrl(out) && mkdir(out.c_str(), 0777) == 0;
+  if (!made && !checkpoint::IsNfsUrl(out) && errno != EEXIST) {
     return ErrnoStatus("making " + out, errno);
   }
   auto store = checkpoint::OpenAnyStore(out);
@@ -118,7 +120,8 @@ int Export(const At& at) {
   const auto commit = One(at);
   if (!commit.ok()) return Fail(commit.status(), json);
   const Lease lease(at.store, at.runs[0], *commit);
-  const auto out = OpenOut(at.command.out);
+  bool made = false;
+  const auto out = OpenOut(at.command.out, made);
   if (!out.ok()) return Fail(out.status(), json);
   std::optional<Progress> progress(std::in_place, at.command, "export");
   const auto exported = checkpoint::Export(
@@ -130,7 +133,10 @@ int Export(const At& at) {
        .progress = [&](std::uint64_t bytes, std::uint64_t of) { progress->Tell(bytes, of); }},
       **out);
   progress.reset();
-  if (!exported.ok()) return Fail(exported.status(), json);
+  if (!exported.ok()) {
+    if (made) rmdir(at.command.out.c_str());
+    return Fail(exported.status(), json);
+  }
   const Json result = {
       {"run", at.runs[0]},        {"commit", NameOf(*commit)},    {"out", at.command.out},
       {"bytes", exported->bytes}, {"tensors", exported->tensors}, {"files", exported->files}};

@@ -80,7 +80,13 @@ void AddCkptOptions(CLI::App& app, CkptCommand& ckpt) {
          },
          "pin: only for so long (for ever)")
       ->type_name("TIME")
-      ->check(CheckDuration);
+      ->check(CheckDuration)
+      ->check([](const std::string& text) {
+        const auto time = ParseDuration(text);
+        return std::string(time.ok() && time->count() == 0
+                               ? "is no time; leave --for out to pin it for ever"
+                               : "");
+      });
   app.add_option("--reason", ckpt.reason, "pin: for people")->type_name("TEXT");
 }
 

@@ -236,6 +236,8 @@ int Verify(const At& at) {
         {.quick = at.command.quick,
          .patterns = at.command.tensors,
          .progress = [&](std::uint64_t bytes, std::uint64_t of) { progress.Tell(bytes, of); }});
+    if (found.damage.empty() && !found.unmatched.empty())
+      return Fail(Status(Code::kNotFound, found.unmatched), json);
     Json damage = Json::array();
     text += run + " " + NameOf(commit) + ": " + HumanBytes(found.bytes) +
             (at.command.quick ? " looked at, " : " read, ") +

@@ -115,7 +115,12 @@ Result<Exported> Export(Store& store, const ExportOrder& order, Store& into) {
                           {"weight_map", nlohmann::json::object()}};
   for (std::size_t i = 0; i < files.size(); ++i) {
     const std::string name = FileName(i, files.size());
-    RETURN_IF_ERROR(writer.Write(into, name, files[i]).While("writing " + name));
+    const Status written = writer.Write(into, name, files[i]).While("writing " + name);
+    if (!written.ok()) {
+      exported.files.push_back(name);
+      for (const std::string& half : exported.files) (void)into.Unlink(half);
+      return written;
+    }
     for (const StagedTensor& tensor : files[i]) index["weight_map"][tensor.name] = name;
     exported.files.push_back(name);
   }

@@ -188,7 +188,7 @@ Verification Verify(Store& store, const std::string& run, CommitId commit,
   }
   const auto wanted = FilesWith(*manifest, options.patterns);
   if (!wanted.ok()) {
-    found.damage.push_back({.path = manifest_path, .what = wanted.status().message()});
+    found.unmatched = wanted.status().message();
     return found;
   }
   const std::vector<Spans> spans = SpansByFile(*manifest);

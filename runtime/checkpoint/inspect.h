@@ -40,6 +40,7 @@ Result<Manifest> Show(Store& store, const std::string& run, CommitId commit);
 struct Verification {
   std::uint64_t bytes = 0;     // That were read and held.
   std::vector<Damage> damage;  // Each with path and MiB.  Empty: whole.
+  std::string unmatched;       // Why nothing was read: a pattern that no tensor matches.
 };
 
 struct VerifyOptions {

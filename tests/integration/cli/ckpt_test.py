@@ -163,6 +163,9 @@ class Ckpt(unittest.TestCase):
                 (("export", self.run_id, "--out", "x", "--max-shard-size", "5Q"), "'5Q' is no size"),
                 (("show", self.run_id, "--commit", "g9-s9"), "has no commit g9-s9; it has 3"),
                 (("show", self.run_id, "--commit", "latest"), "'latest' names no commit"),
+                (("verify", self.run_id, "--tensor", "nope*"), "no tensor of the checkpoint matches"),
+                (("export", self.run_id, "--out", self.out, "--tensor", "nope*"), "no tensor of the checkpoint matches"),
+                (("pin", self.run_id, "--for", "0s"), "leave --for out"),
                 (("pin", self.run_id, "--for", "9"), "with a unit")]:
             self.assertIn(word, self.ckpt(*options, status=2), options)
         os.mkdir(self.out)
