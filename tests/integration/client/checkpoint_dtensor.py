@@ -62,7 +62,8 @@ def same(a, b):
 def main():
     dist.init_process_group("gloo")
     first = muster.attempt() == 0
-    mesh = init_device_mesh("cpu", (2, 2) if first else (4,))
+    shape = (2, 2) if first else (4,)
+    mesh = init_device_mesh("cpu", shape, mesh_dim_names=("replicate", "shard")[-len(shape):])
     model, optimizer = model_of(mesh)
     train(model, optimizer)
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()["state"]}
